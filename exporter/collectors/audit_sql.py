@@ -1,0 +1,99 @@
+"""The statements that read audit_logs (see `exporter.collectors.audit`)."""
+
+from exporter.metrics import Family
+from exporter.schema import Schema
+
+WINDOWS = ("today", "7d")
+# Bisection stops at so many ids: counting them costs about a millisecond, and a table that is no larger is
+# counted whole, without relying on any order. As many at each end are asked for the newest and the oldest.
+SPAN = 10_000
+
+# What the collector keeps for itself; no family has these names.
+SEEN = "seen"  # a, b: table, action; value: new events
+TOP = "top"  # the highest new id
+FILLED = "filled"  # an id in a gap that has become visible
+GAP = "gap"  # value: first, a: last id that is not visible
+NEWEST = "newest"
+OLDEST = "oldest"
+SURVEYED = "surveyed"
+
+
+def _fresh(schema: Schema) -> str:
+    identity, time, table, action = schema.need("audit.id", "audit.time", "audit.table", "audit.action")
+    columns = f"{identity} as id, {time.instant()} as at, {table}::text as tab, {action}::text as act"
+    return f"""
+    fresh as materialized (
+      select {columns} from audit_logs where {identity} > cast(:top as bigint)
+      union all
+      select {columns} from unnest(cast(:firsts as bigint[]), cast(:lasts as bigint[])) gap(first, last)
+        join audit_logs on {identity} between gap.first and gap.last)"""
+
+
+def _windows(family: Family, source: str) -> str:
+    return " union all ".join(
+        f"""
+    select '{family.name}', '{window}', null::text, count(*)::float8, null::timestamptz
+      from {source} where at >= cast(:start_{window} as timestamptz) and at <= cast(:now as timestamptz)
+    union all
+    select '{family.name}', '{window}', null, 1, at
+      from {source} where at > cast(:now as timestamptz) and at <= cast(:horizon as timestamptz)"""
+        for window in WINDOWS
+    )
+
+
+def _news(source_of_ids: str) -> str:
+    """What both statements tell of the ids: what is new, what filled a gap, where the gaps are."""
+    return f"""
+    select '{SEEN}', tab, act, count(*)::float8, null::timestamptz from fresh group by tab, act
+    union all select '{FILLED}', null, null, id, null from fresh where id <= cast(:top as bigint)
+    union all select '{GAP}', (id - 1)::text, null, before + 1, null
+      from (select id, lag(id, 1, cast(:top as bigint)) over (order by id) as before from {source_of_ids}) ids
+     where id > before + 1"""
+
+
+def follow(schema: Schema, events: Family) -> str:
+    """Return the statement that reads what is new: ids above :top, and in the gaps below it."""
+    return f"""
+    with {_fresh(schema)}
+    {_news("(select id from fresh where id > cast(:top as bigint)) new_ids")}
+    union all select '{TOP}', null, null, max(id), null from fresh
+    union all select '{NEWEST}', null, null, extract(epoch from max(at)), null from fresh
+    union all select '{OLDEST}', null, null, extract(epoch from min(at)), null from fresh
+    union all {_windows(events, "fresh")}"""
+
+
+def survey(schema: Schema, events: Family) -> str:
+    """Return the statement that counts the windows by bisection; :top null marks the first of all.
+
+    The recursion keeps: the row at `low` is older than the target, or the first of all; every row from
+    `high` on is younger (as far as ids are in order, which is what the margin is for).
+    """
+    identity, time = schema.need("audit.id", "audit.time")
+    target = """(cast(:start_7d as timestamptz) - cast(:margin as interval))"""
+    rows = f"select {identity} as id, {time.instant()} as at from audit_logs"
+    return f"""
+    with recursive {_fresh(schema)},
+    search(low, high) as (
+      select min({identity})::bigint, max({identity})::bigint from audit_logs
+      union all
+      select case when probe.at < {target} then probe.id else halves.low end,
+             case when probe.at < {target} then halves.high else halves.middle end
+        from (select low, high, (low + high) / 2 as middle from search where high - low > {SPAN}) halves
+       cross join lateral ({rows} where {identity} >= halves.middle order by {identity} limit 1) probe),
+    region as materialized (
+      select {identity} as id, {time.instant()} as at, {schema.columns["audit.table"]}::text as tab,
+             {schema.columns["audit.action"]}::text as act
+        from audit_logs where {identity} >= (select max(low) from search)),
+    recent as (
+      select id from region where cast(:top as bigint) is null and id >= (
+        select min(id) from region where at >= cast(:now as timestamptz) - cast(:margin as interval)))
+    {_news("(select id from fresh where id > cast(:top as bigint) union all select id from recent) new_ids")}
+    union all select '{SURVEYED}', null, null, 1, null
+    union all select distinct '{SEEN}', tab, act, 0, null::timestamptz
+      from region where cast(:top as bigint) is null
+    union all select '{TOP}', null, null, max(high), null from search
+    union all select '{NEWEST}', null, null, extract(epoch from max(at)), null
+      from (select at from region union all (select at from ({rows} order by {identity} desc limit {SPAN}) l)) n
+    union all select '{OLDEST}', null, null, extract(epoch from min(at)), null
+      from (select at from region union all (select at from ({rows} order by {identity} limit {SPAN}) f)) o
+    union all {_windows(events, "region")}"""

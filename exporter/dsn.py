@@ -1,0 +1,117 @@
+"""Database addresses as the platforms give them, and what asyncpg needs to connect to them."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_SCHEMES = ("postgres", "postgresql")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a database is, and as whom to log in.
+
+    Attributes:
+        host: A name, an address, or the directory of a Unix socket.
+        port: The TCP port.
+        database: The database's name.
+        user: The role.
+        password: Its password; shown nowhere.
+        sslmode: One of libpq's modes; empty for its default, `prefer`.
+        sslrootcert: A file of trusted certificates, or `system`.
+    """
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str | None = field(default=None, repr=False)
+    sslmode: str = ""
+    sslrootcert: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}:{self.port}/{self.database}"
+
+    def connect_arguments(self) -> dict[str, Any]:
+        """Return the arguments of `asyncpg.connect`.
+
+        Raises:
+            OSError: `sslrootcert` can't be read.
+        """
+        arguments: dict[str, Any] = {
+            "host": self.host,
+            "port": self.port,
+            "database": self.database,
+            "user": self.user,
+            "password": self.password,
+        }
+        if self.sslmode.startswith("verify-"):
+            context = ssl.create_default_context(
+                cafile=None if self.sslrootcert in {"", "system"} else self.sslrootcert
+            )
+            context.check_hostname = self.sslmode == "verify-full"
+            arguments["ssl"] = context
+        elif self.sslmode:
+            arguments["ssl"] = self.sslmode
+        return arguments
+
+
+def parse(url: str) -> Address:
+    """Read a database URL.
+
+    Args:
+        url: `postgres://` or `postgresql://`, with or without a driver suffix (`+asyncpg`); user and
+            password percent-encoded or, as some platforms give them, raw: the last `@` ends them.
+
+    Raises:
+        ValueError: It can't be read; the message does not contain any part of it.
+    """
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator or scheme.partition("+")[0] not in _SCHEMES:
+        raise ValueError("must begin with postgres:// or postgresql://")
+    # A raw password may hold `/`, `?` and `#`; the host part can't hold an `@`.
+    login, _, place = rest.rpartition("@")
+    user, _, password = login.partition(":")
+    place, _, query = place.partition("?")
+    netloc, _, database = place.partition("/")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    host, port = _host_and_port(netloc)
+    user = unquote(user) or options.get("user", "")
+    if not user:
+        raise ValueError("names no user (postgresql://USER:PASSWORD@HOST/DATABASE)")
+    return Address(
+        host=options.get("host") or host or "localhost",
+        port=port or _port(options.get("port", "5432")),
+        database=unquote(database) or options.get("dbname", "") or user,
+        user=user,
+        password=unquote(password) or options.get("password"),
+        **_tls(options),
+    )
+
+
+def _host_and_port(netloc: str) -> tuple[str, int | None]:
+    if netloc.startswith("["):
+        host, bracket, port = netloc[1:].partition("]")
+        if not bracket:
+            raise ValueError("has an IPv6 address without its closing bracket")
+        port = port.removeprefix(":")
+    else:
+        host, _, port = netloc.partition(":")
+    return unquote(host), _port(port) if port else None
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ValueError("has a port that is not a number from 1 to 65535")
+    return int(text)
+
+
+def _tls(options: Mapping[str, str]) -> dict[str, str]:
+    mode = options.get("sslmode") or options.get("ssl") or ""
+    mode = {"true": "require", "false": "disable"}.get(mode, mode)
+    if mode and mode not in SSL_MODES:
+        raise ValueError(f"has an sslmode that is none of {', '.join(SSL_MODES)}")
+    return {"sslmode": mode, "sslrootcert": options.get("sslrootcert", "")}

@@ -1,0 +1,215 @@
+"""What the operations jobs pushed, kept in memory and on disk.
+
+The disk comes first: a push is acknowledged only after its file has been fsynced, renamed into place and the
+directory fsynced, so a crash at any moment leaves either the state before it or the state with it, whole.
+
+A state file that is not what this module wrote is set aside under another name, never overwritten or deleted.
+From then on the store holds nothing and says so, after a restart too, until the next push that it can keep.
+A state file that cannot be read at all (permissions, a failing disk) may be good: it is left where it is,
+and pushes are refused until it can be read.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import FiniteFloat, TypeAdapter
+
+from exporter.storage import CLOCK_SKEW
+
+KNOWN_JOBS = ("archive", "archive-delete", "backup", "cleanup", "restore", "restore-archive", "verify")
+MAX_SERIES = 500
+"""How many series the store holds at most: every push rewrites them all."""
+
+Labels = tuple[tuple[str, str], ...]
+"""Label names and values, sorted by name."""
+Series = tuple[str, Labels]
+"""A family's name and the labels that the series is published with."""
+Groups = Mapping[Labels, Mapping[Series, float]]
+"""What is held: the series of each grouping key. Never changed in place, so that readers need no lock."""
+
+
+class PushRefusedError(Exception):
+    """A push contradicts what is held or cannot be true; the message says how, and nothing was changed."""
+
+
+class StateError(Exception):
+    """What was pushed is not known or cannot be kept; the message is one sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldSeries:
+    name: str
+    labels: dict[str, str]
+    value: FiniteFloat
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldGroup:
+    labels: dict[str, str]
+    series: tuple[_HeldSeries, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    format: Literal[1]
+    groups: tuple[_HeldGroup, ...]
+
+
+_STATE = TypeAdapter(_State)
+
+
+def labels_of(pairs: Mapping[str, str]) -> Labels:
+    """Make labels comparable: sorted by name.
+
+    Args:
+        pairs: Label names and their values.
+    """
+    return tuple(sorted(pairs.items()))
+
+
+class JobStore:
+    """The pushed series of one exporter, which is the only writer of its directory.
+
+    Args:
+        directory: Where `jobs.json` is kept; created when the first push arrives.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "jobs.json"
+        self._lock = threading.Lock()
+        self._groups: Groups | None = None  # None until the file has been read
+        self._set_aside: Path | None = None
+
+    async def push(self, group: Labels, series: Mapping[Series, float], *, replace: bool, now: float) -> None:
+        """Take the series of a group, on disk when this returns.
+
+        Args:
+            group: The grouping key.
+            series: The pushed series; values in their family's unit.
+            replace: True if they are all that the group holds afterwards, False if they replace only what
+                it holds of the same families.
+            now: The time of the push, as a Unix timestamp in seconds.
+
+        Raises:
+            PushRefusedError: A timestamp is in the future or older than the one held, a series belongs to
+                another group already, or the store would hold more than `MAX_SERIES`.
+            StateError: The state file cannot be read or written; nothing was changed.
+        """
+        await asyncio.to_thread(
+            self._change, lambda groups: _with_push(groups, group, series, replace=replace, now=now)
+        )
+
+    async def delete(self, group: Labels) -> None:
+        """Forget a group, on disk when this returns; one that is not held is no error.
+
+        Args:
+            group: The grouping key.
+
+        Raises:
+            StateError: The state file cannot be read or written; nothing was changed.
+        """
+        await asyncio.to_thread(
+            self._change, lambda groups: {key: held for key, held in groups.items() if key != group}
+        )
+
+    async def series(self) -> Mapping[Series, float]:
+        """Tell what is held.
+
+        Returns:
+            Every series with its last pushed value, in its family's unit.
+
+        Raises:
+            StateError: What was pushed is not known: the state file cannot be read, or was damaged and no
+                push has arrived since.
+        """
+        if self._groups is None:
+            await asyncio.to_thread(self._change, lambda groups: groups)
+        if self._set_aside is not None:
+            raise StateError(
+                f"the state file was damaged and is set aside as {self._set_aside}: "
+                "what the jobs pushed before is not known until they push again"
+            )
+        return {key: value for held in (self._groups or {}).values() for key, value in held.items()}
+
+    def _change(self, change: Callable[[Groups], Groups]) -> None:
+        # A lock of threads, not of tasks: a cancelled request leaves its thread running, and the next
+        # change must still wait for it.
+        with self._lock:
+            try:
+                if self._groups is None:
+                    self._groups = self._load()
+                changed = change(self._groups)
+                if changed == self._groups == {}:
+                    return  # Nothing to keep: it must not hide that a damaged file was set aside.
+                if changed is not self._groups:
+                    self._write(changed)
+            except OSError as error:
+                raise StateError(f"the state file {self._path} cannot be read or written: {error.strerror}") from error
+            self._groups = changed
+
+    def _load(self) -> Groups:
+        try:
+            state = _STATE.validate_json(self._path.read_bytes())
+        except FileNotFoundError:
+            self._set_aside = max(self._path.parent.glob(f"{self._path.name}.damaged-*"), default=None)
+            return {}
+        except ValueError:
+            self._set_aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
+            self._path.rename(self._set_aside)
+            return {}
+        return {
+            labels_of(group.labels): {(one.name, labels_of(one.labels)): one.value for one in group.series}
+            for group in state.groups
+        }
+
+    def _write(self, groups: Groups) -> None:
+        state = _State(
+            1,
+            tuple(
+                _HeldGroup(
+                    dict(group),
+                    tuple(_HeldSeries(name, dict(labels), value) for (name, labels), value in held.items()),
+                )
+                for group, held in groups.items()
+            ),
+        )
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            file.write(_STATE.dump_json(state))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        self._set_aside = None
+
+
+def _with_push(groups: Groups, group: Labels, series: Mapping[Series, float], *, replace: bool, now: float) -> Groups:
+    own = groups.get(group, {})
+    others = {key: held for key, held in groups.items() if key != group}
+    for key, value in series.items():
+        if key[0].endswith("_timestamp_seconds"):
+            if value > now + CLOCK_SKEW:
+                raise PushRefusedError(
+                    f"{key[0]} {value!r} lies {value - now:.0f} s in the future, where {CLOCK_SKEW:.0f} s are allowed"
+                )
+            if value < own.get(key, value):
+                raise PushRefusedError(f"{key[0]} {value!r} is older than {own[key]!r}, which is held already")
+        if any(key in held for held in others.values()):
+            raise PushRefusedError(f"{key[0]} with the same labels belongs to another group already")
+    names = {name for name, _ in series}
+    kept = {} if replace else {key: value for key, value in own.items() if key[0] not in names}
+    mine = kept | dict(series)
+    if len(mine) + sum(map(len, others.values())) > MAX_SERIES:
+        raise PushRefusedError(f"more than {MAX_SERIES} series would be held; delete groups that are not needed")
+    return others | ({group: mine} if mine else {})

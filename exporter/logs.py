@@ -1,0 +1,75 @@
+"""Logging: one line an event, logfmt or JSON; a failure once when it begins, and once when it ends."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import structlog
+
+LogFormat = Literal["logfmt", "json"]
+
+
+def configure(log_format: LogFormat, level: str) -> None:
+    """Send all logging, the libraries' too, to standard error.
+
+    Args:
+        log_format: How a line is written.
+        level: The least level that is written (`debug`, `info`, `warning`, `error`).
+    """
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _one_line, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _one_line(_logger: object, _method: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        key: value.replace("\n", "\\n") if isinstance(value, str) else value for key, value in event.items()
+    }
+
+
+class Incidents:
+    """What is wrong at the moment; each thing is logged when it begins and when it ends."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("exporter")
+        self._open: dict[str, str] = {}
+
+    def report(self, what: str, error: str | None) -> None:
+        """Say how something is.
+
+        Args:
+            what: The thing, as it stands in the log.
+            error: What is wrong with it; None if nothing is.
+        """
+        before = self._open.get(what)
+        if error is not None and before is None:
+            self._log.error("failure begins", what=what, error=error)
+            self._open[what] = error
+        elif error is None and before is not None:
+            self._log.info("failure ends", what=what)
+            del self._open[what]

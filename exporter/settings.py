@@ -1,0 +1,223 @@
+"""Configuration: environment variables, each also as `NAME_FILE`, a file that holds the value.
+
+All errors are reported at once, each with its variable's name; no message holds a value.
+"""
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from exporter.dsn import Address, parse
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class ConfigurationError(Exception):
+    """The configuration can't be used; the message has one line for each error."""
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError("is not the name of a time zone (for example America/Los_Angeles)") from error
+    return name
+
+
+def _listen(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("must be HOST:PORT (for example 127.0.0.1:9741, or [::]:9741)")
+    return text
+
+
+def variable_of(field: FieldInfo) -> str:
+    """Return the environment variable of a setting."""
+    return str(field.validation_alias)
+
+
+class Settings(BaseSettings):
+    """What can be configured. The order is that of the page in docs."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, frozen=True, hide_input_in_errors=True)
+
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias="DATABASE_URL",
+        description="UnionCore's database, as the platform gives it: `postgres://` or `postgresql://`, "
+        "a driver suffix, `?sslmode=…` and a raw password are all understood.",
+        examples=["postgresql://unioncore_exporter:PASSWORD@db.example.org/unioncore?sslmode=require"],
+    )
+    db_host: str = Field("", validation_alias="DB_HOST", description="The server, where DATABASE_URL is not set.")
+    db_port: int = Field(5432, validation_alias="DB_PORT", ge=1, le=65535, description="Its port.")
+    db_name: str = Field("unioncore", validation_alias="DB_NAME", description="The database.")
+    db_user: str = Field("unioncore", validation_alias="DB_USER", description="The role.")
+    db_password: SecretStr | None = Field(None, validation_alias="DB_PASSWORD", description="Its password.")
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC",
+        validation_alias="UNIONCORE_TIMEZONE",
+        description='The zone whose calendar day is "today".',
+        examples=["America/Los_Angeles"],
+    )
+    listen: Annotated[str, AfterValidator(_listen)] = Field(
+        "127.0.0.1:9741", validation_alias="UNIONCORE_LISTEN", description="Where the exporter listens."
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        validation_alias="UNIONCORE_METRICS_TOKEN",
+        description="If set, `/metrics` and `/` ask for it as a bearer token, or as the password of basic auth "
+        "(any user name).",
+    )
+    push_token: SecretStr | None = Field(
+        None,
+        validation_alias="UNIONCORE_PUSH_TOKEN",
+        description="The bearer token of the jobs' pushes. Without it, pushes are taken on loopback only.",
+    )
+    tls_certificate: Path | None = Field(
+        None, validation_alias="UNIONCORE_TLS_CERT", description="Certificate chain (PEM): serve HTTPS."
+    )
+    tls_key: Path | None = Field(None, validation_alias="UNIONCORE_TLS_KEY", description="Its private key (PEM).")
+    scrape_seconds: Seconds = Field(
+        9.0,
+        validation_alias="UNIONCORE_SCRAPE_TIMEOUT",
+        description="The longest a scrape may take, in seconds; Prometheus' own limit counts if it is shorter.",
+    )
+    scrape_offset_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
+        0.5,
+        validation_alias="UNIONCORE_SCRAPE_TIMEOUT_OFFSET",
+        description="How long before Prometheus' limit the answer is sent, in seconds.",
+    )
+    connect_seconds: Seconds = Field(
+        5.0, validation_alias="UNIONCORE_CONNECT_TIMEOUT", description="For an attempt to connect, in seconds."
+    )
+    statement_seconds: Seconds = Field(
+        8.0, validation_alias="UNIONCORE_STATEMENT_TIMEOUT", description="For any one statement, in seconds."
+    )
+    lock_seconds: Seconds = Field(
+        1.0, validation_alias="UNIONCORE_LOCK_TIMEOUT", description="How long to wait for a locked table, in seconds."
+    )
+    recount_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        300.0,
+        validation_alias="UNIONCORE_RECOUNT_SECONDS",
+        description="The longest that a count is kept where the database's statistics show no change, in seconds.",
+    )
+    state_directory: Path = Field(
+        Path("/var/lib/unioncore-exporter"),
+        validation_alias="UNIONCORE_STATE_DIR",
+        description="Where the job results that were pushed are kept.",
+    )
+    backup_directory: Path = Field(
+        Path("/var/backups/unioncore"), validation_alias="BACKUP_DIR", description="The local backups."
+    )
+    s3_bucket: str = Field(
+        "",
+        validation_alias="S3_BUCKET",
+        description="The bucket of the off-site backups; boto3's own `AWS_*` variables say how to reach it "
+        "(`AWS_ENDPOINT_URL` for a store that is not Amazon's).",
+    )
+    s3_prefix: str = Field("", validation_alias="S3_PREFIX", description="What the backups' keys begin with.")
+    s3_path_style: bool = Field(
+        False, validation_alias="S3_PATH_STYLE", description="Put the bucket into the path, not the host name."
+    )
+    s3_seconds: Seconds = Field(
+        5.0, validation_alias="UNIONCORE_S3_TIMEOUT", description="For a look at the bucket, in seconds."
+    )
+    s3_refresh_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60.0,
+        validation_alias="UNIONCORE_S3_REFRESH",
+        description="The bucket is listed no oftener than this, in seconds.",
+    )
+    log_format: Literal["logfmt", "json"] = Field(
+        "logfmt", validation_alias="UNIONCORE_LOG_FORMAT", description="How log lines are written: logfmt or json."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="UNIONCORE_LOG_LEVEL", description="The least that is logged."
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _readable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse(value.get_secret_value())
+        return value
+
+    def address(self) -> Address:
+        """Return where the database is."""
+        if self.database_url is not None:
+            return parse(self.database_url.get_secret_value())
+        password = self.db_password.get_secret_value() if self.db_password else None
+        return Address(self.db_host, self.db_port, self.db_name, self.db_user, password)
+
+    def listen_address(self) -> tuple[str, int]:
+        """Return the host and the port to listen on."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def is_loopback(self) -> bool:
+        """Say whether only this machine can reach the exporter."""
+        return self.listen_address()[0] in _LOOPBACK
+
+
+def load() -> Settings:
+    """Read the configuration from the environment.
+
+    Raises:
+        ConfigurationError: It can't be used.
+    """
+    values, problems = _from_files()
+    problems += _missing({name for name in _variables() if os.environ.get(name) or os.environ.get(f"{name}_FILE")})
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        problems += [_sentence(problem) for problem in error.errors(include_input=False, include_url=False)]
+    else:
+        if not problems:
+            return settings
+    raise ConfigurationError("\n".join(problems))
+
+
+def _variables() -> list[str]:
+    return [variable_of(field) for field in Settings.model_fields.values()]
+
+
+def _from_files() -> tuple[dict[str, Any], list[str]]:
+    """Read each `NAME_FILE`; return the values, and what was wrong."""
+    values: dict[str, Any] = {}
+    problems = []
+    for name in _variables():
+        path = os.environ.get(f"{name}_FILE")
+        if not path:
+            continue
+        if os.environ.get(name):
+            problems.append(f"{name}_FILE: {name} is set too; set one of them")
+            continue
+        try:
+            values[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            problems.append(f"{name}_FILE: {path} is not text")
+        except OSError as error:
+            problems.append(f"{name}_FILE: {path} can't be read: {error.strerror}")
+    return values, problems
+
+
+def _missing(present: Collection[str]) -> list[str]:
+    """Return what is wrong with the set of variables that are there."""
+    problems = []
+    if not {"DATABASE_URL", "DB_HOST"} & set(present):
+        problems.append("DATABASE_URL: set it, or DB_HOST (with DB_PORT, DB_NAME, DB_USER, DB_PASSWORD)")
+    for one, other in (("UNIONCORE_TLS_CERT", "UNIONCORE_TLS_KEY"), ("UNIONCORE_TLS_KEY", "UNIONCORE_TLS_CERT")):
+        if one in present and other not in present:
+            problems.append(f"{other}: set it too, or unset {one}")
+    return problems
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{'.'.join(map(str, problem['loc']))}: {message[0].lower()}{message[1:]}"

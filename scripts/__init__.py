@@ -1,0 +1,1 @@
+"""Operations jobs of UnionCore observability."""

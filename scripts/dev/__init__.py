@@ -1,0 +1,1 @@
+"""Development tools: throw-away servers, generated data, the demo and the benchmarks."""

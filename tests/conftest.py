@@ -1,0 +1,50 @@
+"""What every test may ask for: a real PostgreSQL, and fresh databases of either shape in it."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Literal
+
+import pytest
+
+from scripts.dev.generate import SCALES, create
+from scripts.dev.postgres import EmbeddedPostgres
+
+Shape = Literal["live", "documented"]
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def templates(postgres: EmbeddedPostgres) -> dict[Shape, str]:
+    names: dict[Shape, str] = {"live": "template_live", "documented": "template_documented"}
+    for shape, name in names.items():
+        postgres.create_database(name)
+        create(postgres.url(name), shape, SCALES["small"], seed=1)
+    return names
+
+
+def _fresh(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    postgres.create_database(name, template=template)
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def live_url(postgres: EmbeddedPostgres, templates: dict[Shape, str]) -> Iterator[str]:
+    yield from _fresh(postgres, templates["live"])
+
+
+@pytest.fixture
+def documented_url(postgres: EmbeddedPostgres, templates: dict[Shape, str]) -> Iterator[str]:
+    yield from _fresh(postgres, templates["documented"])
+
+
+@pytest.fixture(params=["live", "documented"])
+def shape_url(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, templates: dict[Shape, str]) -> Iterator[str]:
+    yield from _fresh(postgres, templates[request.param])
