@@ -1,18 +1,24 @@
 """Puts the exporter's parts together, as the configuration says."""
 
 from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
 
 from exporter.collectors import database_collectors
+from exporter.collectors.backups import BackupsSource
+from exporter.collectors.jobs import JobsSource
 from exporter.collectors.source import Source
 from exporter.counting import CountPolicy
 from exporter.database import Database, DatabaseLimits
+from exporter.jobs import JobStore
+from exporter.push import push_routes
 from exporter.reading import Reader
 from exporter.scrape import Scraper
 from exporter.server import Exporter, application
 from exporter.settings import Settings
+from exporter.storage import LocalStore
 
 
 @dataclass(frozen=True)
@@ -29,27 +35,48 @@ class Parts:
         await self.database.close()
 
 
-def assemble(settings: Settings) -> Parts:
-    """Make the parts; nothing is connected to yet."""
+def assemble(settings: Settings, jobs: JobStore | None = None) -> Parts:
+    """Make the parts; nothing is connected to yet.
+
+    Args:
+        settings: The configuration.
+        jobs: Where pushed results are held; made anew if not given.
+    """
+    jobs = jobs or JobStore(settings.state_directory)
     limits = DatabaseLimits(settings.connect_seconds, settings.statement_seconds, settings.lock_seconds)
     policy = CountPolicy(recount_seconds=settings.recount_seconds)
     database = Database(settings.address(), limits)
     reader = Reader(database, database_collectors(policy), zone=ZoneInfo(settings.timezone), policy=policy)
-    return Parts(database, reader, Scraper(reader, sources(settings)))
+    return Parts(database, reader, Scraper(reader, _sources(settings, jobs)))
 
 
-def sources(settings: Settings) -> list[Source]:
-    """Return the collectors that do not read the database."""
-    return []
+def _sources(settings: Settings, jobs: JobStore) -> list[Source]:
+    local = BackupsSource(LocalStore(settings.backup_directory), beside=None if settings.s3_bucket else ())
+    found: list[Source] = [JobsSource(jobs), local]
+    if settings.s3_bucket:
+        # boto3 takes 15 MB of memory: only where there is a bucket.
+        from exporter.s3 import S3Store, s3_client  # noqa: PLC0415
+
+        client = partial(s3_client, path_style=settings.s3_path_style, timeout=settings.s3_seconds)
+        store = S3Store(settings.s3_bucket, settings.s3_prefix, client=client)
+        found.append(
+            BackupsSource(
+                store, time_limit=settings.s3_seconds, refresh=settings.s3_refresh_seconds, beside=[local]
+            )
+        )
+    return found
 
 
 def serving(settings: Settings) -> Starlette:
     """Return the application that `serve` runs."""
-    parts = assemble(settings)
+    jobs = JobStore(settings.state_directory)
+    parts = assemble(settings, jobs)
     exporter = Exporter(
         parts.scraper,
         seconds=settings.scrape_seconds,
         offset=settings.scrape_offset_seconds,
         token=settings.metrics_token,
     )
-    return application(exporter.routes(), parts.close)
+    token = settings.push_token.get_secret_value() if settings.push_token else None
+    pushes = push_routes(jobs, token=token, loopback=settings.is_loopback())
+    return application([*exporter.routes(), *pushes], parts.close)

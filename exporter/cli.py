@@ -3,6 +3,7 @@
 Exit codes: 0 all is well; 1 something is missing or does not work; 2 the configuration can't be used.
 """
 
+import signal
 import sys
 
 import click
@@ -48,6 +49,9 @@ def serve() -> None:
 
     logs.configure(settings.log_format, settings.log_level)
     host, port = settings.listen_address()
+    # After its own orderly end uvicorn raises the signal again: being told to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.run(
         serving(settings),
         host=host,

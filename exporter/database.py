@@ -1,7 +1,7 @@
 """UnionCore's database as the exporter sees it: read only, briefly, with at most two connections."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +57,16 @@ class DatabaseLimits:
 
 
 class DatabaseDownError(Exception):
-    """The database does not answer; the message says how, without the password."""
+    """The database does not answer; the message says how, without the password.
+
+    Attributes:
+        stale: The connection had been kept since an earlier scrape, and broke at its first use: a new one
+            may well succeed.
+    """
+
+    def __init__(self, message: str, *, stale: bool = False) -> None:
+        super().__init__(message)
+        self.stale = stale
 
 
 class StatementError(Exception):
@@ -88,8 +97,16 @@ def describe(error: BaseException) -> str:
 class Link:
     """An open connection."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, info: MutableMapping[Any, Any]) -> None:
+        """Wrap it.
+
+        Args:
+            connection: SQLAlchemy's connection.
+            info: What is remembered of the server session for as long as that lives.
+        """
         self._connection = connection
+        self._info = info
+        self._stale = "answered" in info
 
     async def pulse(self, tables: Sequence[str]) -> Pulse:
         """Ask what has happened.
@@ -129,11 +146,10 @@ class Link:
     async def limit(self, *, statement: float, lock: float) -> None:
         """Set the server's own time limits for what follows, in seconds."""
         limits = {"statement": _milliseconds(statement), "lock": _milliseconds(lock)}
-        info = (await self._connection.get_raw_connection()).info
-        if info.get("limits") != limits:
+        if self._info.get("limits") != limits:
             async with self._asking("AUTOCOMMIT"):
                 await self._connection.execute(_TIMEOUTS, limits)
-            info["limits"] = limits
+            self._info["limits"] = limits
 
     async def read(self, statement: TextClause, parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
         """Run one select in one read-only snapshot of its own.
@@ -154,12 +170,14 @@ class Link:
             # With AUTOCOMMIT, this is SQLAlchemy's own bookkeeping: nothing is begun on the server.
             async with self._connection.begin():
                 yield
+            self._stale = False
+            self._info["answered"] = True
         except DBAPIError as error:
-            broken = error.connection_invalidated or _is_goodbye(error)
-            failure = DatabaseDownError if broken else StatementError
-            raise failure(describe(error)) from error
+            if error.connection_invalidated or _is_goodbye(error):
+                raise DatabaseDownError(describe(error), stale=self._stale) from error
+            raise StatementError(describe(error)) from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError) as error:
-            raise DatabaseDownError(describe(error)) from error
+            raise DatabaseDownError(describe(error), stale=self._stale) from error
 
 
 def _is_goodbye(error: DBAPIError) -> bool:
@@ -228,7 +246,7 @@ class Database:
             raise DatabaseDownError(describe(error)) from error
         self._opening = None
         async with aclosing(connection):
-            yield Link(connection)
+            yield Link(connection, (await connection.get_raw_connection()).info)
 
     async def _open(self) -> AsyncConnection:
         return await self._engine.connect()

@@ -93,7 +93,8 @@ def _authorize(authorization: str, *, token: str | None, loopback: bool) -> None
             )
         return
     scheme, _, given = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+    # Starlette reads headers as Latin-1, whatever the client's bytes mean.
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), token.encode()):
         raise HTTPException(401, "a push needs the bearer token (UNIONCORE_PUSH_TOKEN)", {"WWW-Authenticate": "Bearer"})
 
 

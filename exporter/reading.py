@@ -106,10 +106,18 @@ class Reader:
             deadline: When it must be over, by `time.monotonic()`.
         """
         try:
-            async with self._database.link() as link:
-                await _Look(self, link, board, deadline).run()
-        except DatabaseDownError as error:
+            try:
+                await self._look(board, deadline)
+            except DatabaseDownError as error:
+                if not error.stale:
+                    raise
+                await self._look(board, deadline)
+        except (DatabaseDownError, StatementError) as error:
             board.database_down(str(error))
+
+    async def _look(self, board: Board, deadline: float) -> None:
+        async with self._database.link() as link:
+            await _Look(self, link, board, deadline).run()
 
     async def pulse(self, link: Link) -> Pulse:
         """Ask the database what has happened; another life of the server makes everything uncertain."""

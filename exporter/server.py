@@ -104,7 +104,7 @@ class Exporter:
             return handler
 
         async def guarded(request: Request) -> Response:
-            if not hmac.compare_digest(_credential(request).encode(), token.get_secret_value().encode()):
+            if not hmac.compare_digest(_credential(request), token.get_secret_value().encode()):
                 return PlainTextResponse(
                     "a token is needed (UNIONCORE_METRICS_TOKEN)\n",
                     status_code=401,
@@ -115,17 +115,19 @@ class Exporter:
         return guarded
 
 
-def _credential(request: Request) -> str:
+def _credential(request: Request) -> bytes:
     """Return the bearer token, or the password of basic auth; empty if there is neither."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    # HTTP headers are bytes, which Starlette shows as latin-1.
+    raw = value.strip().encode("latin-1")
     if scheme.lower() == "bearer":
-        return value.strip()
+        return raw
     if scheme.lower() == "basic":
         try:
-            return base64.b64decode(value, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            return ""
-    return ""
+            return base64.b64decode(raw, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return b""
+    return b""
 
 
 def application(routes: list[BaseRoute], close: Callable[[], Awaitable[Any]]) -> Starlette:

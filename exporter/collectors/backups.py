@@ -1,0 +1,146 @@
+"""What backup stores really hold: the newest complete backup, its age and size, and the newest proven one."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from exporter.metrics import CollectError, Family, Sample
+from exporter.storage import BackupStore, Listing, Rejected, StoreError
+
+LAST_SUCCESS = Family(
+    "unioncore_backup_last_success_timestamp_seconds",
+    "When the newest complete backup in the store was finished, as a Unix timestamp in seconds.",
+    ("location",),
+    example="time() - max(unioncore_backup_last_success_timestamp_seconds) > 26 * 3600",
+)
+AGE = Family(
+    "unioncore_backup_age_seconds",
+    "Time since the newest complete backup in the store was finished, in seconds.",
+    ("location",),
+    example="unioncore_backup_age_seconds > 26 * 3600",
+)
+SIZE = Family(
+    "unioncore_backup_size_bytes",
+    "Size of the newest complete backup in the store, in bytes.",
+    ("location",),
+    example="unioncore_backup_size_bytes < 0.5 * (unioncore_backup_size_bytes offset 1d)",
+)
+BACKUPS = Family(
+    "unioncore_backups",
+    "Complete backups in the store: each a dump of the size that its manifest gives.",
+    ("location",),
+    example="unioncore_backups < 7",
+)
+LAST_VERIFIED = Family(
+    "unioncore_backup_last_verified_timestamp_seconds",
+    "When the newest backup that a restore has proven was finished, wherever it lies, as a Unix timestamp in seconds.",
+    example="time() - unioncore_backup_last_verified_timestamp_seconds > 8 * 86400",
+)
+
+_PATIENCE = 4
+"""How many time limits a listing may take before its thread gives up: a slow store is known a scrape later."""
+
+
+class BackupsSource:
+    """One store's backups.
+
+    A scrape waits for the listing up to the time limit. A listing that takes longer goes on, alone, for
+    a while: when it ends it serves the scrapes that come while it is fresh.
+
+    Args:
+        store: The store; it is listed in a thread, by one at a time.
+        time_limit: How long a scrape waits for the listing, in seconds.
+        refresh: How long a listing serves, in seconds; 0: each scrape lists anew.
+        beside: The sources of the other stores, together with which it publishes the newest proven backup
+            of all; None: another source publishes that.
+    """
+
+    def __init__(
+        self,
+        store: BackupStore,
+        *,
+        time_limit: float = 5.0,
+        refresh: float = 0.0,
+        beside: "Sequence[BackupsSource] | None" = (),
+    ) -> None:
+        self.name = f"backups_{store.location}"
+        proven = () if beside is None else (LAST_VERIFIED,)
+        self.families: tuple[Family, ...] = (LAST_SUCCESS, AGE, SIZE, BACKUPS, *proven)
+        self._store = store
+        self._time_limit = time_limit
+        self._refresh = refresh
+        self._beside = beside
+        self._flight: asyncio.Task[Listing] | None = None
+        self._landed: tuple[float, Listing] | None = None
+
+    @property
+    def rejected(self) -> tuple[Rejected, ...]:
+        """What looked like a backup in the last listing and is none; empty if that failed."""
+        return self._landed[1].rejected if self._landed else ()
+
+    async def collect(self, now: float) -> Sequence[Sample]:
+        """Publish what the store holds; of an empty one only that it holds 0.
+
+        Args:
+            now: The scrape's time, as a Unix timestamp in seconds.
+
+        Raises:
+            CollectError: The store cannot be listed, or not in time.
+        """
+        listings = await asyncio.gather(
+            self.listing(now), *(source.listing(now) for source in self._beside or ()), return_exceptions=True
+        )
+        if isinstance(listings[0], BaseException):
+            raise listings[0]
+        location, backups = self._store.location, listings[0].backups
+        samples = [BACKUPS(len(backups), location)]
+        if backups:
+            newest = backups[-1].manifest
+            finished = newest.finished_at.timestamp()
+            samples += [
+                LAST_SUCCESS(finished, location),
+                AGE(max(0.0, now - finished), location),
+                SIZE(newest.size, location),
+            ]
+        # The newest proof may lie in a store that could not be listed: then it is not known.
+        known = [listing for listing in listings if isinstance(listing, Listing)]
+        if self._beside is not None and len(known) == len(listings):
+            proven = [
+                backup.manifest.finished_at.timestamp()
+                for listing in known
+                for backup in listing.backups
+                if backup.verified_at
+            ]
+            samples += [LAST_VERIFIED(max(proven))] if proven else []
+        return samples
+
+    async def listing(self, now: float) -> Listing:
+        """List the store, or share the listing that is under way or still serves.
+
+        Args:
+            now: The scrape's time, as a Unix timestamp in seconds.
+
+        Raises:
+            CollectError: It cannot be listed, or not in time.
+        """
+        if self._landed is not None and 0 <= now - self._landed[0] < self._refresh:
+            return self._landed[1]
+        if self._flight is None:
+            self._flight = asyncio.create_task(
+                asyncio.to_thread(self._store.list_backups, now, patience=_PATIENCE * self._time_limit)
+            )
+            self._flight.add_done_callback(partial(self._land, now))
+        try:
+            async with asyncio.timeout(self._time_limit):
+                return await asyncio.shield(self._flight)
+        except TimeoutError as error:
+            raise CollectError(
+                f"the {self._store.location} backups could not be listed within {self._time_limit:g} s"
+            ) from error
+        except StoreError as error:
+            raise CollectError(str(error)) from error
+
+    def _land(self, now: float, flight: "asyncio.Task[Listing]") -> None:
+        self._flight = None
+        failed = flight.cancelled() or flight.exception() is not None
+        self._landed = None if failed else (now, flight.result())

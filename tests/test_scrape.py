@@ -1,0 +1,344 @@
+"""What a scrape does when the database is slow, locked, full, frozen, gone, or asked by many at once."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from exporter.board import HEALTH, Board
+from exporter.database import DatabaseLimits
+from scripts.dev.generate import SCALES, create
+from scripts.dev.postgres import EmbeddedPostgres
+from tests.exporting import errors, families, scraping
+
+HEALTH_NAMES = {family.name for family in HEALTH}
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[EmbeddedPostgres]:
+    """A server that may be stopped, frozen and filled up."""
+    # What was committed must survive its crashes.
+    settings = {"max_connections": "12", "superuser_reserved_connections": "2", "synchronous_commit": "on"}
+    with EmbeddedPostgres(settings=settings) as server:
+        server.create_database("unioncore")
+        create(server.url("unioncore"), "live", SCALES["small"], seed=1)
+        server.psql("create role reader login password 'reader'; grant pg_read_all_data to reader", "unioncore")
+        yield server
+
+
+@pytest.fixture
+def own_url(own_server: EmbeddedPostgres) -> str:
+    return own_server.url("unioncore", user="reader", password="reader")
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+@asynccontextmanager
+async def locking(url: str, *tables: str) -> AsyncIterator[None]:
+    async with connected(url) as connection, connection.transaction():
+        await connection.execute(f"lock table {', '.join(tables)} in access exclusive mode")
+        yield
+
+
+async def exporter_sessions(url: str) -> list[asyncpg.Record]:
+    async with connected(url) as connection:
+        return await connection.fetch(
+            "select pid, state, query from pg_stat_activity"
+            " where application_name like 'unioncore-exporter%' and datname = current_database()"
+        )
+
+
+async def no_exporter_sessions(url: str) -> bool:
+    for _ in range(50):
+        if not await exporter_sessions(url):
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
+async def test_a_scrape_of_a_healthy_database_has_no_failure(shape_url: str) -> None:
+    async with scraping(shape_url) as scraper:
+        snapshot = await scraper.scrape(5)
+    assert snapshot.database_error is None
+    assert errors(snapshot) == {}
+    assert "unioncore_members" in families(snapshot)
+
+
+async def test_all_connections_are_closed_with_the_exporter(live_url: str) -> None:
+    async with scraping(live_url) as scraper:
+        await scraper.scrape(5)
+        assert 1 <= len(await exporter_sessions(live_url)) <= 2
+    assert await no_exporter_sessions(live_url)
+
+
+async def test_the_session_is_read_only_limited_and_in_utc(live_url: str) -> None:
+    async with connected(live_url) as connection:
+        database = await connection.fetchval("select current_database()")
+        await connection.execute(f"alter database {database} set timezone = 'America/Los_Angeles'")
+        await connection.execute(f"alter database {database} set jit = on")
+    async with scraping(live_url) as scraper:
+        database_ = scraper._reader._database
+        async with database_.link() as link:
+            rows = (
+                await link._connection.exec_driver_sql(
+                    "select name, setting from pg_settings where name in ('default_transaction_read_only',"
+                    " 'statement_timeout', 'lock_timeout', 'TimeZone', 'jit')"
+                )
+            ).all()
+            await link._connection.rollback()
+    assert {tuple(row) for row in rows} == {
+        ("default_transaction_read_only", "on"),
+        ("statement_timeout", "8000"),
+        ("lock_timeout", "500"),
+        ("TimeZone", "UTC"),
+        ("jit", "off"),
+    }
+
+
+async def test_a_locked_table_costs_only_its_own_families_and_no_deadline(live_url: str) -> None:
+    async with scraping(live_url, limits=DatabaseLimits(lock=30)) as scraper:
+        async with locking(live_url, "members"):
+            for _ in range(2):
+                began = time.monotonic()
+                snapshot = await scraper.scrape(3)
+                assert time.monotonic() - began < 3.2
+                assert snapshot.database_error is None
+                assert set(errors(snapshot)) == {"members"}
+                assert "another session holds the table" in errors(snapshot)["members"]
+                assert "unioncore_members" not in families(snapshot)
+                assert {"unioncore_users", "unioncore_audit_events", "unioncore_students"} <= families(snapshot)
+        snapshot = await scraper.scrape(3)
+        assert errors(snapshot) == {}
+        assert "unioncore_members" in families(snapshot)
+
+
+async def test_a_count_that_provably_holds_is_served_though_its_table_is_locked(live_url: str) -> None:
+    async with scraping(live_url) as scraper:
+        before = await scraper.scrape(5)
+        async with locking(live_url, "members"):
+            during = await scraper.scrape(5)
+        assert errors(during) == {}
+        assert during.outcomes["members"].samples == before.outcomes["members"].samples
+
+
+async def test_with_every_table_locked_the_answer_still_comes_before_the_deadline(live_url: str) -> None:
+    tables = ("users", "members", "students", "audit_logs", "dues_payments", "refresh_tokens")
+    async with scraping(live_url, limits=DatabaseLimits(lock=30)) as scraper, locking(live_url, *tables):
+        began = time.monotonic()
+        snapshot = await scraper.scrape(2)
+        assert time.monotonic() - began < 2.2
+        assert snapshot.database_error is None
+        assert {"users", "members", "students", "audit", "dues", "sessions"} <= set(errors(snapshot))
+        assert "unioncore_audit_immutable" in families(snapshot)
+
+
+async def test_a_statement_that_outlives_the_deadline_is_cancelled_on_the_server(live_url: str) -> None:
+    # A view in the table's place that never ends: the catalog answers, the count does not.
+    async with connected(live_url) as connection:
+        await connection.execute("alter table students rename to slow_students")
+        await connection.execute(
+            "create view students as select s.* from slow_students s, lateral (select pg_sleep(60 + s.id * 0)) z"
+        )
+    async with scraping(live_url, limits=DatabaseLimits(statement=60)) as scraper:
+        began = time.monotonic()
+        snapshot = await scraper.scrape(2)
+        assert time.monotonic() - began < 2.2
+        assert "students" in errors(snapshot)
+        assert "unioncore_members" in families(snapshot)
+        for _ in range(40):
+            busy = [row for row in await exporter_sessions(live_url) if row["state"] == "active"]
+            if not busy:
+                break
+            await asyncio.sleep(0.1)
+        assert busy == []
+        assert len(await exporter_sessions(live_url)) <= 2
+    assert await no_exporter_sessions(live_url)
+
+
+async def test_a_hundred_scrapes_at_once_cost_the_database_one_set_of_queries(live_url: str) -> None:
+    async with scraping(live_url) as scraper:
+        reader = scraper._reader
+        looks = 0
+        original = reader.look
+
+        async def counted(board: Board, deadline: float) -> None:
+            nonlocal looks
+            looks += 1
+            await original(board, deadline)
+
+        reader.look = counted  # type: ignore[method-assign]
+        snapshots = await asyncio.gather(*(scraper.scrape(5) for _ in range(100)))
+    assert looks == 1
+    assert len({id(snapshot) for snapshot in snapshots}) == 1
+
+
+async def test_the_last_to_leave_cancels_the_look_on_the_server_too(live_url: str) -> None:
+    async with scraping(live_url, limits=DatabaseLimits(lock=30, statement=30)) as scraper:
+        async with locking(live_url, "members"):
+            waiting = [asyncio.create_task(scraper.scrape(30)) for _ in range(3)]
+            await asyncio.sleep(0.5)
+            assert [row["state"] for row in await exporter_sessions(live_url)] == ["active"]
+            waiting[0].cancel()
+            waiting[1].cancel()
+            await asyncio.sleep(0.5)
+            assert [row["state"] for row in await exporter_sessions(live_url)] == ["active"]
+            waiting[2].cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            for _ in range(40):
+                if all(row["state"] != "active" for row in await exporter_sessions(live_url)):
+                    break
+                await asyncio.sleep(0.1)
+            assert all(row["state"] != "active" for row in await exporter_sessions(live_url))
+        assert errors(await scraper.scrape(5)) == {}
+
+
+async def test_one_in_a_hurry_makes_the_shared_look_end_for_all(live_url: str) -> None:
+    limits = DatabaseLimits(lock=30, statement=30)
+    async with scraping(live_url, limits=limits) as scraper, locking(live_url, "members"):
+        patient = asyncio.create_task(scraper.scrape(30))
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        snapshot = await scraper.scrape(1)
+        assert time.monotonic() - began < 1.3
+        assert await patient is snapshot
+
+
+async def test_a_stopped_database_is_down_within_a_second_and_whole_again_when_it_returns(
+    own_server: EmbeddedPostgres, own_url: str
+) -> None:
+    async with scraping(own_url) as scraper:
+        assert errors(await scraper.scrape(5)) == {}
+        await asyncio.to_thread(own_server.stop, "immediate")
+        for _ in range(2):
+            began = time.monotonic()
+            snapshot = await scraper.scrape(5)
+            assert time.monotonic() - began < 1
+            assert snapshot.database_error
+            assert families(snapshot) <= HEALTH_NAMES
+            assert snapshot.samples()[0].value == 0
+        await asyncio.to_thread(own_server.start)
+        snapshot = await scraper.scrape(5)
+        assert snapshot.database_error is None
+        assert errors(snapshot) == {}
+
+
+async def test_a_restart_between_two_scrapes_is_not_noticed(own_server: EmbeddedPostgres, own_url: str) -> None:
+    async with scraping(own_url) as scraper:
+        await scraper.scrape(5)
+        await asyncio.to_thread(own_server.restart)
+        snapshot = await scraper.scrape(5)
+        assert snapshot.database_error is None
+        assert errors(snapshot) == {}
+
+
+async def test_a_frozen_database_is_down_within_a_second_and_whole_again_when_it_thaws(
+    own_server: EmbeddedPostgres, own_url: str
+) -> None:
+    async with scraping(own_url) as scraper:
+        assert errors(await scraper.scrape(5)) == {}
+        own_server.freeze()
+        try:
+            for _ in range(5):
+                began = time.monotonic()
+                snapshot = await scraper.scrape(5)
+                assert time.monotonic() - began < 1
+                assert snapshot.database_error == "it did not answer in time"
+                assert families(snapshot) <= HEALTH_NAMES
+        finally:
+            own_server.thaw()
+        for _ in range(10):
+            snapshot = await scraper.scrape(5)
+            if snapshot.database_error is None:
+                break
+            await asyncio.sleep(0.3)
+        assert snapshot.database_error is None
+        assert errors(snapshot) == {}
+        assert len(await exporter_sessions(own_url)) <= 2
+
+
+async def test_an_exporter_that_starts_before_its_database_needs_no_restart(
+    own_server: EmbeddedPostgres, own_url: str
+) -> None:
+    await asyncio.to_thread(own_server.stop)
+    try:
+        async with scraping(own_url) as scraper:
+            assert (await scraper.scrape(5)).database_error
+            await asyncio.to_thread(own_server.start)
+            assert errors(await scraper.scrape(5)) == {}
+    finally:
+        await asyncio.to_thread(own_server.start)
+
+
+async def test_a_wrong_password_is_named_and_the_right_one_never_shown(own_server: EmbeddedPostgres) -> None:
+    async with scraping(own_server.url("unioncore", user="reader", password="wr0ng-s3cret")) as scraper:
+        snapshot = await scraper.scrape(5)
+    assert snapshot.database_error is not None
+    assert "password authentication failed" in snapshot.database_error
+    assert "wr0ng" not in repr(snapshot)
+
+
+async def test_a_full_connection_table_is_down_until_there_is_room(own_url: str) -> None:
+    crowd = [await asyncpg.connect(own_url) for _ in range(10)]
+    try:
+        async with scraping(own_url) as scraper:
+            snapshot = await scraper.scrape(5)
+            assert snapshot.database_error is not None
+            assert "slots are reserved" in snapshot.database_error or "too many clients" in snapshot.database_error
+            for connection in crowd:
+                await connection.close()
+            await asyncio.sleep(0.2)
+            assert errors(await scraper.scrape(5)) == {}
+    finally:
+        for connection in crowd:
+            await connection.close()
+
+
+async def test_a_connection_killed_during_a_look_is_a_database_down_and_the_next_scrape_is_whole(live_url: str) -> None:
+    async with scraping(live_url, limits=DatabaseLimits(lock=30, statement=30)) as scraper:
+        async with locking(live_url, "members"):
+            looking = asyncio.create_task(scraper.scrape(20))
+            await asyncio.sleep(0.5)
+            async with connected(live_url) as connection:
+                for row in await exporter_sessions(live_url):
+                    await connection.execute("select pg_terminate_backend($1)", row["pid"])
+            snapshot = await looking
+            assert snapshot.database_error is not None
+            assert families(snapshot) <= HEALTH_NAMES
+        assert errors(await scraper.scrape(5)) == {}
+
+
+async def test_a_failure_is_logged_once_when_it_begins_and_once_when_it_ends(
+    own_server: EmbeddedPostgres, own_url: str
+) -> None:
+    lines: list[tuple[str, str]] = []
+    async with scraping(own_url) as scraper:
+        scraper._incidents._log = _Recorder(lines)
+        await scraper.scrape(5)
+        await asyncio.to_thread(own_server.stop, "immediate")
+        for _ in range(3):
+            await scraper.scrape(5)
+        await asyncio.to_thread(own_server.start)
+        for _ in range(3):
+            await scraper.scrape(5)
+    assert lines == [("failure begins", "database"), ("failure ends", "database")]
+
+
+class _Recorder:
+    def __init__(self, lines: list[tuple[str, str]]) -> None:
+        self._lines = lines
+
+    def error(self, event: str, *, what: str, error: str) -> None:  # noqa: ARG002 - the log's own form
+        self._lines.append((event, what))
+
+    def info(self, event: str, *, what: str) -> None:
+        self._lines.append((event, what))

@@ -1,0 +1,195 @@
+"""The exporter as a process: what it answers, to whom, and how it starts and stops."""
+
+import base64
+import concurrent.futures
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from scripts.dev.postgres import EmbeddedPostgres
+from scripts.dev.processes import free_port
+from scripts.dev.servers import Exporter, Prometheus
+
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+@pytest.fixture(scope="module")
+def exporter(postgres: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Exporter]:
+    postgres.create_database("served", template=templates["live"])
+    with Exporter(postgres.url("served")) as server:
+        yield server
+    postgres.drop_database("served")
+
+
+def names_of(text: str) -> set[str]:
+    return {sample.name for family in parse_text(text) for sample in family.samples}
+
+
+def test_metrics_are_the_text_format_unless_asked_otherwise(exporter: Exporter) -> None:
+    answer = exporter.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert {"unioncore_up", "unioncore_members", "unioncore_audit_events", "unioncore_backups"} <= names_of(answer.text)
+
+
+def test_metrics_are_valid_openmetrics_if_asked_for(exporter: Exporter) -> None:
+    answer = exporter.get("/metrics", headers={"accept": _OPENMETRICS})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    families = {family.name: family for family in parse_openmetrics(answer.text)}  # type: ignore[no-untyped-call]
+    assert families["unioncore_audit_events"].type == "gauge"
+    assert families["unioncore_audit_events_total"].type == "unknown"
+    text = names_of(exporter.get("/metrics").text)
+    assert {sample.name for family in families.values() for sample in family.samples} == text
+
+
+def test_metrics_are_compressed_for_those_who_can_read_it(exporter: Exporter) -> None:
+    plain = exporter.get("/metrics", headers={"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    with (
+        httpx.Client(trust_env=False) as client,
+        client.stream("GET", f"{exporter.url}/metrics", headers={"accept-encoding": "gzip"}) as answer,
+    ):
+        body = b"".join(answer.iter_raw())
+        assert answer.headers["content-encoding"] == "gzip"
+    assert names_of(gzip.decompress(body).decode()) == names_of(plain.text)
+    assert len(body) < len(plain.content) / 3
+
+
+def test_name_asks_for_some_families_only(exporter: Exporter) -> None:
+    answer = exporter.get("/metrics", params={"name[]": ["unioncore_up", "unioncore_members"]})
+    assert names_of(answer.text) == {"unioncore_up", "unioncore_members"}
+    assert exporter.get("/metrics", params={"name[]": "nothing_of_that_name"}).text == ""
+
+
+def test_the_health_endpoints_answer_in_json(exporter: Exporter) -> None:
+    assert exporter.get("/health/live").json()["status"] == "alive"
+    ready = exporter.get("/health/ready").json()
+    assert ready["status"] == "healthy"
+    assert ready["checks"]["database"] == {"status": "healthy"}
+    assert ready["failing_collectors"] == []
+
+
+def test_a_broken_time_limit_of_the_scraper_is_ignored(exporter: Exporter) -> None:
+    for limit in ("", "soon", "nan", "-1", "inf", "1e999"):
+        answer = exporter.get("/metrics", headers={"X-Prometheus-Scrape-Timeout-Seconds": limit})
+        assert "unioncore_up" in names_of(answer.text)
+
+
+def test_a_hundred_scrapers_at_once_are_all_answered_alike(exporter: Exporter) -> None:
+    with concurrent.futures.ThreadPoolExecutor(100) as pool, httpx.Client(trust_env=False) as client:
+        answers = list(pool.map(lambda _: client.get(f"{exporter.url}/metrics", timeout=20), range(100)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert all("unioncore_members{" in answer.text for answer in answers)
+
+
+def test_without_its_database_it_serves_backups_and_jobs_and_says_so(tmp_path: Path) -> None:
+    with Exporter("postgresql://nobody:hush-hush@127.0.0.1:1/nothing", env={"BACKUP_DIR": str(tmp_path)}) as server:
+        began = time.monotonic()
+        answer = server.get("/metrics")
+        assert time.monotonic() - began < 1
+        assert "unioncore_up 0.0" in answer.text
+        assert 'unioncore_backups{location="local"} 0.0' in answer.text
+        assert "unioncore_members" not in answer.text
+        ready = server.get("/health/ready")
+        assert ready.status_code == 200
+        assert ready.json()["checks"]["database"]["status"] == "unhealthy"
+        page = server.get("/").text
+        assert "hush-hush" not in page + server.log + answer.text + ready.text
+        assert server.stop() == 0
+
+
+def test_a_scrape_in_flight_and_an_idle_connection_do_not_delay_sigterm(live_url: str) -> None:
+    with Exporter(live_url) as server:
+        server.get("/metrics")
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 3
+
+
+def test_a_token_is_asked_for_as_bearer_or_basic(live_url: str) -> None:
+    with (
+        Exporter(live_url, env={"UNIONCORE_METRICS_TOKEN": "s3cret-töken"}) as server,
+        httpx.Client(trust_env=False, base_url=server.url) as client,
+    ):
+        for path in ("/metrics", "/"):
+            refused = client.get(path)
+            assert refused.status_code == 401
+            assert "Bearer" in refused.headers["www-authenticate"]
+        token = "s3cret-töken".encode()
+        basic = base64.b64encode(b"prometheus:" + token).decode()
+        assert client.get("/metrics", headers={b"authorization": b"Bearer " + token}).status_code == 200
+        assert client.get("/metrics", headers={"authorization": f"Basic {basic}"}).status_code == 200
+        for wrong in ("Bearer s3cret", "Basic ???", f"Basic {base64.b64encode(b'a:b').decode()}", "Digest x", "Bearer"):
+            assert client.get("/metrics", headers={"authorization": wrong}).status_code == 401
+        assert client.get("/health/live").status_code == 200
+        assert "s3cret" not in server.log
+
+
+def test_every_line_of_the_log_is_one_json_object(tmp_path: Path) -> None:
+    environment = {"UNIONCORE_LOG_FORMAT": "json", "BACKUP_DIR": str(tmp_path / "missing")}
+    with Exporter("postgresql://nobody@127.0.0.1:1/nothing", env=environment) as server:
+        for _ in range(3):
+            server.get("/metrics")
+        server.stop()
+        lines = [json.loads(line) for line in server.log.splitlines()]
+    begins = [line["what"] for line in lines if line["event"] == "failure begins"]
+    assert sorted(begins) == ["collector backups_local", "database"]
+    assert all({"timestamp", "level", "event"} <= set(line) for line in lines)
+
+
+def test_every_error_of_the_configuration_is_told_at_once() -> None:
+    environment = {"PATH": os.environ["PATH"], "UNIONCORE_TIMEZONE": "Mars", "UNIONCORE_LISTEN": "here"}
+    done = subprocess.run(
+        [sys.executable, "-m", "exporter", "serve"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    for variable in ("DATABASE_URL", "UNIONCORE_TIMEZONE", "UNIONCORE_LISTEN"):
+        assert f"\n{variable}: " in done.stderr
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(exporter: Exporter) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "exporter", "serve"],
+        env=os.environ | exporter.env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode != 0
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_real_prometheus_scrapes_it(exporter: Exporter, tmp_path: Path) -> None:
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        "scrape_configs:\n"
+        "  - job_name: unioncore-exporter\n"
+        f"    static_configs: [{{targets: ['127.0.0.1:{exporter.port}']}}]\n"
+    )
+    with Prometheus(config, port=free_port()) as prometheus:
+        for _ in range(100):
+            if prometheus.query("unioncore_up"):
+                break
+            time.sleep(0.1)
+        (up,) = prometheus.query("unioncore_up")
+        assert up["value"][1] == "1"
+        (members,) = prometheus.query("sum(unioncore_members)")
+        (failing,) = prometheus.query("count(unioncore_collector_success == 1)")
+        targets = prometheus.get("/api/v1/targets").json()["data"]["activeTargets"]
+        kinds = prometheus.get("/api/v1/metadata").json()["data"]
+    assert int(members["value"][1]) > 100
+    assert int(failing["value"][1]) >= 9
+    assert [target["lastError"] for target in targets] == [""]
+    assert kinds["unioncore_audit_events"][0]["type"] == "gauge"
