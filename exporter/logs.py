@@ -5,7 +5,18 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import structlog
+# structlog loads rich, where it is installed, for coloured tracebacks; here that is 5 MB for nothing. A module
+# that is None can't be imported; afterwards it can again.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402 - see above
+
+if _rich is None:
+    del sys.modules["rich"]
+else:
+    sys.modules["rich"] = _rich
+
+get_logger = structlog.get_logger
 
 LogFormat = Literal["logfmt", "json"]
 
@@ -47,16 +58,14 @@ def configure(log_format: LogFormat, level: str) -> None:
 
 
 def _one_line(_logger: object, _method: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {
-        key: value.replace("\n", "\\n") if isinstance(value, str) else value for key, value in event.items()
-    }
+    return {key: value.replace("\n", "\\n") if isinstance(value, str) else value for key, value in event.items()}
 
 
 class Incidents:
     """What is wrong at the moment; each thing is logged when it begins and when it ends."""
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger("exporter")
+        self._log = get_logger("exporter")
         self._open: dict[str, str] = {}
 
     def report(self, what: str, error: str | None) -> None:

@@ -4,11 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-import structlog
-
 from exporter.board import Board, Outcome, Snapshot
 from exporter.collectors.source import Source
-from exporter.logs import Incidents
+from exporter.logs import Incidents, get_logger
 from exporter.metrics import CollectError
 from exporter.reading import Reader
 
@@ -45,7 +43,7 @@ class Scraper:
         self._leaving: set[asyncio.Task[None]] = set()
         self._last_success: dict[str, float] = {}
         self._incidents = Incidents()
-        self._log = structlog.get_logger("exporter")
+        self._log = get_logger("exporter")
         self.latest: Snapshot | None = None
 
     async def scrape(self, seconds: float) -> Snapshot:
@@ -101,9 +99,7 @@ class Scraper:
         reading = asyncio.create_task(self._read_through(board, deadline))
         answered = asyncio.create_task(board.wait_for_answer())
         try:
-            await asyncio.wait(
-                (reading, answered), timeout=ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait((reading, answered), timeout=ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if board.database_error is None:
                 await asyncio.wait((reading,))
         finally:
