@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 
 from exporter.collectors import database_collectors
 from exporter.collectors.backups import BackupsSource
+from exporter.collectors.build import BuildSource
 from exporter.collectors.jobs import JobsSource
 from exporter.collectors.source import Source
 from exporter.counting import CountPolicy
@@ -52,9 +53,9 @@ def assemble(settings: Settings, jobs: JobStore | None = None) -> Parts:
 
 def _sources(settings: Settings, jobs: JobStore) -> list[Source]:
     local = BackupsSource(LocalStore(settings.backup_directory), beside=None if settings.s3_bucket else ())
-    found: list[Source] = [JobsSource(jobs), local]
+    found: list[Source] = [BuildSource(), JobsSource(jobs), local]
     if settings.s3_bucket:
-        # boto3 takes 15 MB of memory: only where there is a bucket.
+        # boto3 takes 30 MB of memory: only where there is a bucket.
         from exporter.s3 import S3Store, s3_client  # noqa: PLC0415
 
         client = partial(s3_client, path_style=settings.s3_path_style, timeout=settings.s3_seconds)

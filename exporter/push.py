@@ -85,7 +85,7 @@ def push_routes(store: JobStore, *, token: str | None, loopback: bool) -> list[R
 
 
 def _authorize(authorization: str, *, token: str | None, loopback: bool) -> None:
-    if token is None:
+    if not token:  # an empty one is none: it would open the door to everybody
         if not loopback:
             raise HTTPException(
                 403,

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from exporter.storage import BackupStore, Entry, Listing, StoreError
 
@@ -40,12 +40,11 @@ def s3_client(*, timeout: float = 5.0, path_style: bool = False) -> "S3Client":
         botocore.exceptions.BotoCoreError: The configuration is incomplete or contradictory.
         ValueError: The endpoint is not a URL.
     """
-    # Imported here: it takes 30 MB, which an exporter without a bucket need not spend. boto3 is a layer above
-    # that would take more, and adds nothing to what is used.
+    # Imported here: they take 30 MB, which an exporter without a bucket need not spend.
+    import boto3  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
-    from botocore.session import Session  # noqa: PLC0415
 
-    client = Session().create_client(
+    return boto3.session.Session().client(
         "s3",
         config=Config(
             connect_timeout=timeout,
@@ -55,7 +54,6 @@ def s3_client(*, timeout: float = 5.0, path_style: bool = False) -> "S3Client":
             response_checksum_validation="when_required",
         ),
     )
-    return cast("S3Client", client)
 
 
 class S3Store(BackupStore):

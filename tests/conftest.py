@@ -5,9 +5,14 @@ from itertools import count
 from typing import Literal
 
 import pytest
+from hypothesis import settings
 
 from scripts.dev.generate import SCALES, create
 from scripts.dev.postgres import EmbeddedPostgres
+
+# How fast a machine is decides no test.
+settings.register_profile("unioncore", deadline=None)
+settings.load_profile("unioncore")
 
 Shape = Literal["live", "documented"]
 _numbers = count(1)

@@ -1,0 +1,228 @@
+"""What the backups collectors publish, and what they leave out."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from exporter.collectors.backups import LAST_VERIFIED, BackupsSource
+from exporter.metrics import CollectError, Sample
+from exporter.s3 import S3Store
+from exporter.storage import BackupStore, Entry, LocalStore, StoreError
+from tests.storing import DUMP, HOUR, NOW, backup, fill, hung_server, moto, path_style, upload, use_s3
+
+
+class MemoryStore(BackupStore):
+    """A store that can be slow or fail."""
+
+    def __init__(self, location: str = "s3") -> None:
+        super().__init__()
+        self.location = location
+        self.files: dict[str, bytes] = {}
+        self.error: Exception | None = None
+        self.listings = 0
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def _files(self) -> Iterator[Entry]:
+        self.listings += 1
+        self.go_on.wait(10)
+        if self.error:
+            raise self.error
+        return (Entry(name, len(content), str(hash(content))) for name, content in self.files.items())
+
+    def _read(self, name: str) -> bytes:
+        return self.files[name]
+
+
+@pytest.fixture
+def store() -> Iterator[MemoryStore]:
+    store = MemoryStore()
+    yield store
+    store.go_on.set()
+
+
+def values(samples: Sequence[Sample]) -> dict[str, float]:
+    """Families without their prefix, with the location."""
+    return {
+        " ".join([sample.family.name.removeprefix("unioncore_"), *sample.labels]): sample.value for sample in samples
+    }
+
+
+async def test_the_newest_backup_of_a_directory_is_published(tmp_path: Path) -> None:
+    fill(tmp_path, backup("a.dump", age=2 * HOUR, verified=True) | backup("b.dump", age=HOUR) | {"c.partial": DUMP})
+    source = BackupsSource(LocalStore(tmp_path))
+    assert source.name == "backups_local"
+    samples = await source.collect(NOW)
+    assert values(samples) == {
+        "backups local": 2,
+        "backup_last_success_timestamp_seconds local": NOW - HOUR,
+        "backup_age_seconds local": HOUR,
+        "backup_size_bytes local": len(DUMP),
+        "backup_last_verified_timestamp_seconds": NOW - 2 * HOUR,
+    }
+    assert {sample.family for sample in samples} == set(source.families)
+
+
+async def test_an_empty_store_has_0_backups_and_no_other_series(tmp_path: Path) -> None:
+    assert values(await BackupsSource(LocalStore(tmp_path)).collect(NOW)) == {"backups local": 0}
+
+
+async def test_a_new_backup_is_seen_by_the_next_scrape_of_a_directory(tmp_path: Path) -> None:
+    source = BackupsSource(LocalStore(tmp_path))
+    for count in range(3):
+        assert values(await source.collect(NOW))["backups local"] == count
+        fill(tmp_path, backup(f"{count}.dump"))
+
+
+async def test_a_missing_directory_fails_the_collector_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(CollectError, match=rf"{tmp_path}/none does not exist: create it, or set BACKUP_DIR"):
+        await BackupsSource(LocalStore(tmp_path / "none")).collect(NOW)
+
+
+async def test_a_backup_that_was_finished_a_moment_ahead_has_age_0(store: MemoryStore) -> None:
+    store.files = backup("a.dump", age=-30)
+    assert values(await BackupsSource(store).collect(NOW))["backup_age_seconds s3"] == 0
+
+
+async def test_what_was_rejected_can_be_told(store: MemoryStore) -> None:
+    store.files = backup("a.dump") | {"b.dump.json": b"{"}
+    source = BackupsSource(store)
+    assert not source.rejected
+    await source.collect(NOW)
+    assert source.rejected == (("b.dump.json", "there is no dump beside it"),)
+
+
+async def test_a_bucket_is_published_like_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    with moto() as server:
+        use_s3(monkeypatch, server.url)
+        client = path_style()
+        client.create_bucket(Bucket="backups")
+        upload(client, "backups", backup("a.dump", verified=True), prefix="db/")
+        source = BackupsSource(S3Store("backups", "db", client=lambda: client))
+        assert source.name == "backups_s3"
+        assert values(await source.collect(NOW)) == {
+            "backups s3": 1,
+            "backup_last_success_timestamp_seconds s3": NOW - HOUR,
+            "backup_age_seconds s3": HOUR,
+            "backup_size_bytes s3": len(DUMP),
+            "backup_last_verified_timestamp_seconds": NOW - HOUR,
+        }
+        client.close()
+
+
+async def test_a_listing_serves_until_it_is_to_be_refreshed_and_the_age_grows_meanwhile(store: MemoryStore) -> None:
+    store.files = backup("a.dump")
+    source = BackupsSource(store, refresh=60)
+    for later in (0, 30, 59):
+        samples = values(await source.collect(NOW + later))
+        assert samples["backup_age_seconds s3"] == HOUR + later
+    assert store.listings == 1
+    await source.collect(NOW + 60)
+    await source.collect(NOW)  # the clock was set back
+    assert store.listings == 3
+
+
+async def test_a_store_that_fails_publishes_nothing_until_it_is_listed_again(store: MemoryStore) -> None:
+    store.files = backup("a.dump")
+    source = BackupsSource(store, refresh=60)
+    await source.collect(NOW)
+    store.error = StoreError("broken")
+    for _ in range(2):
+        with pytest.raises(CollectError, match="broken"):
+            await source.collect(NOW + 60)
+    assert not source.rejected
+    store.error = None
+    assert values(await source.collect(NOW + 61))["backups s3"] == 1
+
+
+async def test_an_s3_that_hangs_costs_a_scrape_its_time_limit_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    with hung_server() as url:
+        use_s3(monkeypatch, url)
+        source = BackupsSource(S3Store("b", client=partial(path_style, timeout=0.5)), time_limit=0.2)
+        before = threading.active_count()
+        for _ in range(3):
+            began = time.monotonic()
+            scrapes = await asyncio.gather(*(source.collect(NOW) for _ in range(4)), return_exceptions=True)
+            assert time.monotonic() - began < 1
+            assert {str(error) for error in scrapes} == {"the s3 backups could not be listed within 0.2 s"}
+            assert threading.active_count() <= before + 1
+
+
+async def test_the_event_loop_goes_on_while_a_store_is_listed(store: MemoryStore) -> None:
+    store.go_on.clear()
+    scrape = asyncio.create_task(BackupsSource(store).collect(NOW))
+    await asyncio.sleep(0.05)
+    assert not scrape.done()
+    store.go_on.set()
+    assert values(await scrape) == {"backups s3": 0}
+
+
+async def test_a_listing_that_was_too_slow_for_one_scrape_serves_the_next(store: MemoryStore) -> None:
+    store.files = backup("a.dump")
+    source = BackupsSource(store, time_limit=0.05, refresh=60)
+    store.go_on.clear()
+    for _ in range(3):
+        with pytest.raises(CollectError, match=r"not be listed within 0\.05 s"):
+            await source.collect(NOW)
+    store.go_on.set()
+    await asyncio.sleep(0.1)
+    assert values(await source.collect(NOW + 15))["backup_age_seconds s3"] == HOUR + 15
+    assert store.listings == 1
+
+
+async def test_a_scrape_that_leaves_early_does_not_end_the_listing_for_the_others(store: MemoryStore) -> None:
+    store.go_on.clear()
+    source = BackupsSource(store)
+    leaving, staying = (asyncio.create_task(source.collect(NOW)) for _ in range(2))
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    await asyncio.sleep(0.05)
+    store.go_on.set()
+    assert values(await staying) == {"backups s3": 0}
+    assert store.listings == 1
+
+
+class Pair:
+    """Both sources, as they are when a bucket is configured."""
+
+    def __init__(self) -> None:
+        self.stores = MemoryStore("local"), MemoryStore("s3")
+        local = BackupsSource(self.stores[0], beside=None)
+        self.sources = local, BackupsSource(self.stores[1], beside=(local,))
+
+    async def verified(self) -> list[float]:
+        """Every sample of the family that has no location, of one scrape."""
+        scrape = await asyncio.gather(*(source.collect(NOW) for source in self.sources), return_exceptions=True)
+        samples = [sample for outcome in scrape if not isinstance(outcome, BaseException) for sample in outcome]
+        return [sample.value for sample in samples if sample.family is LAST_VERIFIED]
+
+
+@pytest.mark.parametrize("newest", [0, 1])
+async def test_the_newest_proven_backup_of_both_stores_is_published_once(newest: int) -> None:
+    pair = Pair()
+    pair.stores[newest].files = backup("a.dump", age=HOUR, verified=True) | backup("b.dump", age=1)
+    pair.stores[1 - newest].files = backup("c.dump", age=2 * HOUR, verified=True)
+    assert await pair.verified() == [NOW - HOUR]
+    assert [LAST_VERIFIED in source.families for source in pair.sources] == [False, True]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_the_newest_proven_backup_is_not_known_while_one_store_fails(failing: int) -> None:
+    pair = Pair()
+    for store in pair.stores:
+        store.files = backup("a.dump", verified=True)
+    pair.stores[failing].error = StoreError("broken")
+    assert await pair.verified() == []
+    # The other store's own families are not touched by it.
+    assert values(await pair.sources[1 - failing].collect(NOW))["backups " + pair.stores[1 - failing].location] == 1
+
+
+async def test_without_a_proven_backup_nothing_is_said_of_one() -> None:
+    pair = Pair()
+    pair.stores[0].files = backup("a.dump")
+    assert await pair.verified() == []

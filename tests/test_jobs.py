@@ -1,0 +1,130 @@
+"""What the store of pushed results promises of its file."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from exporter.jobs import MAX_SERIES, JobStore, PushRefusedError, StateError, labels_of
+
+GROUP = labels_of({"job": "backup"})
+ITEMS = ("unioncore_job_last_run_items", labels_of({"job_name": "backup"}))
+
+
+async def push(store: JobStore, value: float = 1.0) -> None:
+    await store.push(GROUP, {ITEMS: value}, replace=False, now=1.7e9)
+
+
+def set_aside(directory: Path) -> list[bytes]:
+    return [path.read_bytes() for path in directory.glob("*.damaged-*")]
+
+
+async def test_what_was_pushed_is_there_after_a_restart(tmp_path: Path) -> None:
+    await push(JobStore(tmp_path / "state"), 0.1)
+    await JobStore(tmp_path / "state").push(
+        labels_of({"job": "verify", "a": "é"}), {(ITEMS[0], labels_of({"a": "é"})): 2.0}, replace=True, now=1.7e9
+    )
+    assert await JobStore(tmp_path / "state").series() == {ITEMS: 0.1, (ITEMS[0], (("a", "é"),)): 2.0}
+
+
+async def test_nothing_was_pushed_where_there_is_no_state_file_yet(tmp_path: Path) -> None:
+    assert await JobStore(tmp_path / "state").series() == {}
+    assert not (tmp_path / "state").exists()
+
+
+async def test_a_push_is_synced_and_renamed_and_the_rename_synced_before_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        events.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().relative_to(tmp_path)}")
+        fsync(descriptor)
+
+    def recorded_replace(path: Path, target: Path) -> Path:
+        events.append(f"rename {path.name} {target.name}")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "replace", recorded_replace)
+    await push(JobStore(tmp_path))
+    assert events == ["sync jobs.tmp", "rename jobs.tmp jobs.json", "sync ."]
+
+
+async def test_a_push_that_cannot_be_written_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    await push(store)
+    (tmp_path / "jobs.tmp").mkdir()
+    with pytest.raises(StateError, match="cannot be read or written: Is a directory"):
+        await push(store, 2.0)
+    assert await store.series() == await JobStore(tmp_path).series() == {ITEMS: 1.0}
+
+
+async def test_pushes_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    names = [f"unioncore_job_{n}" for n in range(30)]
+    await asyncio.gather(*(store.push(GROUP, {(name, GROUP): 1.0}, replace=False, now=1.7e9) for name in names))
+    assert {name for name, _ in await JobStore(tmp_path).series()} == set(names)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"",
+        b'{"format": 1, "groups": [{"labels"',
+        b"\xff",
+        b"[]",
+        b'{"format": 2, "groups": []}',
+        b'{"format": 1, "groups": [{"labels": {"job": 5}, "series": []}]}',
+        b'{"format": 1, "groups": [{"labels": {}, "series": [{"name": "x", "labels": {}, "value": NaN}]}]}',
+    ],
+)
+async def test_a_damaged_state_file_is_set_aside_and_told_of_until_the_next_push(tmp_path: Path, state: bytes) -> None:
+    (tmp_path / "jobs.json").write_bytes(state)
+    for _ in range(2):  # the second store starts without a state file, as after a restart
+        store = JobStore(tmp_path)
+        with pytest.raises(StateError, match=r"set aside as .*/jobs\.json\.damaged-.*until they push again"):
+            await store.series()
+        # Neither of these brings anything that could be published.
+        await store.delete(GROUP)
+        await store.push(GROUP, {}, replace=False, now=1.7e9)
+        with pytest.raises(StateError):
+            await store.series()
+    await push(store)
+    assert await store.series() == await JobStore(tmp_path).series() == {ITEMS: 1.0}
+    assert set_aside(tmp_path) == [state]
+
+
+async def test_a_push_that_finds_a_damaged_state_file_sets_it_aside_and_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "jobs.json").write_bytes(b"{")
+    await push(JobStore(tmp_path))
+    assert await JobStore(tmp_path).series() == {ITEMS: 1.0}
+    assert set_aside(tmp_path) == [b"{"]
+
+
+async def test_a_state_file_that_cannot_be_read_stays_and_is_used_once_it_can_be(tmp_path: Path) -> None:
+    await push(JobStore(tmp_path))
+    good = (tmp_path / "jobs.json").rename(tmp_path / "good")
+    (tmp_path / "jobs.json").mkdir()
+    store = JobStore(tmp_path)
+    for _ in range(2):
+        with pytest.raises(StateError, match=r"jobs\.json cannot be read"):
+            await store.series()
+        with pytest.raises(StateError, match=r"jobs\.json cannot be read"):
+            await push(store, 2.0)
+    (tmp_path / "jobs.json").rmdir()
+    good.rename(tmp_path / "jobs.json")
+    assert await store.series() == {ITEMS: 1.0}
+
+
+async def test_the_store_holds_a_bounded_number_of_series(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    await store.push(labels_of({"job": "verify"}), {ITEMS: 1.0}, replace=True, now=1.7e9)
+    too_many = {(f"unioncore_job_{n}", GROUP): 1.0 for n in range(MAX_SERIES)}
+    with pytest.raises(PushRefusedError, match=f"more than {MAX_SERIES} series"):
+        await store.push(GROUP, too_many, replace=True, now=1.7e9)
+    too_many.popitem()
+    await store.push(GROUP, too_many, replace=True, now=1.7e9)
+    assert len(await store.series()) == MAX_SERIES
