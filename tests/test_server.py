@@ -5,14 +5,21 @@ import concurrent.futures
 import gzip
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -113,6 +120,61 @@ def test_a_scrape_in_flight_and_an_idle_connection_do_not_delay_sigterm(live_url
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began < 3
+
+
+def test_the_scrapers_own_limit_is_met_though_a_table_is_locked(live_url: str, postgres: EmbeddedPostgres) -> None:
+    with Exporter(live_url, env={"UNIONCORE_LOCK_TIMEOUT": "60"}) as server:
+        database = live_url.rpartition("/")[2]
+        locker = subprocess.Popen(
+            [postgres.bin("psql"), live_url, "-qc", "begin; lock table dues_payments; select pg_sleep(6)"]
+        )
+        try:
+            while "AccessExclusiveLock" not in postgres.psql("select mode from pg_locks", database):
+                time.sleep(0.05)
+            began = time.monotonic()
+            text = server.get("/metrics", headers={"X-Prometheus-Scrape-Timeout-Seconds": "2"}).text
+            assert time.monotonic() - began < 2
+            assert 'unioncore_collector_success{collector="dues"} 0.0' in text
+            assert "unioncore_dues_payments{" not in text
+            assert "unioncore_members{" in text
+        finally:
+            locker.kill()
+            locker.wait()
+
+
+def test_with_a_certificate_it_serves_https(live_url: str, tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    files = {"UNIONCORE_TLS_CERT": str(tmp_path / "cert.pem"), "UNIONCORE_TLS_KEY": str(tmp_path / "key.pem")}
+    server = Exporter(live_url, env=files)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "exporter", "serve"], env=os.environ | server.env, stderr=subprocess.DEVNULL
+    )
+    try:
+        trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+        with httpx.Client(verify=trust, trust_env=False) as client:
+            for _ in range(100):
+                try:
+                    answer = client.get(f"https://localhost:{server.port}/metrics")
+                except httpx.ConnectError:
+                    time.sleep(0.1)
+                else:
+                    break
+        assert "unioncore_up 1.0" in answer.text
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+        server.close()
 
 
 def test_a_token_is_asked_for_as_bearer_or_basic(live_url: str) -> None:
