@@ -58,6 +58,19 @@ class Address:
             arguments["ssl"] = self.sslmode
         return arguments
 
+    def libpq_environment(self) -> dict[str, str]:
+        """Return the environment variables that tell PostgreSQL's own programs the same, the password among them."""
+        variables = {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGDATABASE": self.database,
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGSSLMODE": self.sslmode,
+            "PGSSLROOTCERT": self.sslrootcert,
+        }
+        return {name: value for name, value in variables.items() if value}
+
 
 def parse(url: str) -> Address:
     """Read a database URL.

@@ -18,14 +18,13 @@ body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.25rem 3rem; background:
   font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
 header { display: flex; flex-wrap: wrap; align-items: baseline; gap: .25rem .75rem; }
 h1 { margin: 0; font-size: 1.5rem; }
-h2 { margin: 2rem 0 .75rem; font-size: 1.125rem; }
 a { color: var(--link); }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin: .5rem 0 1.5rem; }
 nav a { padding: .25rem 0; }
-.faint, time small { color: var(--faint); }
+.faint, small { color: var(--faint); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; }
 .state { display: flex; flex-wrap: wrap; gap: .25rem .75rem; align-items: baseline; padding: .75rem 1rem;
-  margin: 0 0 .5rem; }
+  margin: 0 0 .75rem; }
 .state span { overflow-wrap: anywhere; }
 .badge { display: inline-block; padding: .0625rem .5rem; border-radius: 1rem; font-size: .875rem; font-weight: 600;
   white-space: nowrap; color: var(--good); background: var(--good-ground); }
@@ -35,11 +34,12 @@ table { width: 100%; border-collapse: separate; border-spacing: 0; overflow: hid
 th, td { padding: .5rem 1rem; text-align: left; vertical-align: baseline; }
 tr + tr > *, tbody > tr > * { border-top: 1px solid var(--line); }
 thead th { font-size: .875rem; font-weight: 600; color: var(--faint); white-space: nowrap; }
-time { white-space: nowrap; }
-time small { display: block; font-size: .8125rem; }
+small, .ago { white-space: nowrap; }
+small { font-size: .8125rem; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .error { color: var(--bad); overflow-wrap: anywhere; }
-tr > .error { width: 40%; }
+tr > .error { width: 36%; }
+@media (min-width: 68rem) { td { white-space: nowrap; } td.error { white-space: normal; } }
 @media (max-width: 45rem) {
   body { padding: 1.25rem 1rem 2rem; }
   thead { display: none; }
@@ -49,8 +49,10 @@ tr > .error { width: 40%; }
   tbody > tr > * { border: 0; padding: .0625rem 0; }
   tr { position: relative; }
   td:nth-child(2) { position: absolute; top: .75rem; right: 1rem; }
-  td[data-label] { display: flex; justify-content: space-between; gap: 1rem; text-align: right; }
-  td[data-label]::before { content: attr(data-label); color: var(--faint); text-align: left; }
+  td[data-label] { display: flex; flex-wrap: wrap; justify-content: flex-end; align-items: baseline; gap: 0 .5rem;
+    text-align: right; }
+  td[data-label]::before { content: attr(data-label); flex: 1; color: var(--faint); white-space: nowrap;
+    text-align: left; }
   tr > .error { width: auto; padding-top: .25rem; }
   .error:empty { display: none; }
 }
@@ -67,13 +69,13 @@ def page(snapshot: Snapshot) -> str:
     outcomes = snapshot.outcomes
     failing = sum(outcome.error is not None for outcome in outcomes.values())
     if failing:
-        summary = _state("failing", f"{failing} of {len(outcomes)} collectors have failed", bad=True)
+        summary = _state("Collectors", "failing", f"{failing} of {len(outcomes)} have failed", bad=True)
     else:
-        summary = _state("ok", f"all {len(outcomes)} collectors have succeeded")
+        summary = _state("Collectors", "ok", f"all {len(outcomes)} have succeeded")
     if snapshot.database_error is None:
-        database = _state("up", "the database answered")
+        database = _state("Database", "up", "it answered")
     else:
-        database = _state("down", f"the database does not answer: {snapshot.database_error}", bad=True)
+        database = _state("Database", "down", snapshot.database_error, bad=True)
     rows = "\n".join(_row(snapshot, name, outcome) for name, outcome in outcomes.items())
     return f"""<!doctype html>
 <html lang="en">
@@ -87,11 +89,11 @@ def page(snapshot: Snapshot) -> str:
 </head>
 <body>
 <header><h1>UnionCore exporter</h1><span class="faint">version {escape(__version__)}</span></header>
-<nav><a href="metrics">/metrics</a> <a href="health/live">/health/live</a> <a href="health/ready">/health/ready</a></nav>
+<nav><a href="metrics">/metrics</a> <a href="health/live">/health/live</a>
+<a href="health/ready">/health/ready</a></nav>
 <main>
 {database}
 {summary}
-<h2>Collectors</h2>
 <table class="card">
 <thead><tr><th>Collector</th><th>State</th><th>Last success</th><th class="number">Duration</th>
 <th class="number">Series</th><th>Error</th></tr></thead>
@@ -106,9 +108,10 @@ def page(snapshot: Snapshot) -> str:
 """
 
 
-def _state(badge: str, sentence: str, *, bad: bool = False) -> str:
+def _state(what: str, badge: str, sentence: str, *, bad: bool = False) -> str:
     return (
-        f'<p class="card state{" bad" if bad else ""}"><b class="badge">{badge}</b><span>{escape(sentence)}</span></p>'
+        f'<p class="card state{" bad" if bad else ""}"><b>{what}</b> <b class="badge">{badge}</b>'
+        f" <span>{escape(sentence)}</span></p>"
     )
 
 
@@ -129,14 +132,14 @@ def _row(snapshot: Snapshot, name: str, outcome: Outcome) -> str:
 def _duration(outcome: Outcome) -> str:
     if outcome.seconds:
         return f"{outcome.seconds * 1000:,.1f} ms"
-    return "–" if outcome.error else "unchanged"
+    return "&ndash;" if outcome.error else "unchanged"
 
 
 def _moment(at: float, now: float) -> str:
     age = max(0, int(now - at))
     span, unit = next((span for span in _SPANS if age >= span[0]), (1, "s"))
     ago = f"{age // span} {unit} ago" if age else "just now"
-    return f"<span>{ago} <small>{_absolute(at)}</small></span>"
+    return f'<span class="ago">{ago}</span> <small>{_absolute(at)}</small>'
 
 
 def _absolute(at: float) -> str:

@@ -18,10 +18,18 @@ from exporter.board import Board, Outcome
 from exporter.counting import CountPolicy, DatabaseCollector, Pulse, Row, Statement, Taken
 from exporter.database import Database, DatabaseDownError, Link, StatementError
 from exporter.facts import TABLES
-from exporter.metrics import CollectError
+from exporter.metrics import CollectError, Family
 from exporter.schema import Schema, literal
 from exporter.windows import Windows
 
+SCHEMA = "schema"
+"""The name under which the reader itself stands among the collectors."""
+SCHEMA_INFO = Family(
+    "unioncore_schema_info",
+    "The column in which each fact was found: always 1, the labels tell.",
+    ("fact", "table", "column"),
+    example="unioncore_schema_info unless unioncore_schema_info offset 1h",
+)
 _SNAPSHOT = "snapshot"
 
 
@@ -97,6 +105,11 @@ class Reader:
         self._apart: set[str] = set()
         self._failing: set[str] = set()
         self._texts: dict[str, TextClause] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that it writes outcomes of."""
+        return (SCHEMA, *(collector.name for collector in self.collectors))
 
     async def look(self, board: Board, deadline: float) -> None:
         """Look once, and write each outcome on the board as soon as it is known.
@@ -199,6 +212,8 @@ class _Look:
         pulse = await reader.pulse(self._link)
         self._board.database_answered()
         schema = await reader.resolve(self._link, pulse)
+        found = [SCHEMA_INFO(1.0, fact, column.table, column.name) for fact, column in schema.columns.items()]
+        self._board.record(SCHEMA, Outcome(found))
         wanted: dict[str, DatabaseCollector] = {}
         statements: dict[str, Statement] = {}
         for collector in reader.collectors:

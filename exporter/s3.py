@@ -29,12 +29,30 @@ _TROUBLE = {
 """What an operator can do about an S3 error code or a botocore exception, by its name."""
 
 
-def s3_client(*, timeout: float = 5.0, path_style: bool = False) -> "S3Client":
+def trouble(error: Exception) -> str:
+    """Return what went wrong with S3 and what an operator can do about it.
+
+    botocore's own messages may hold the endpoint with a password in it: none of their text is kept.
+
+    Args:
+        error: A ClientError, a BotoCoreError, or the ValueError of `s3_client`.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415 -- as in s3_client
+
+    if not isinstance(error, ClientError):
+        return _TROUBLE.get(type(error).__name__, type(error).__name__)
+    code = error.response.get("Error", {}).get("Code", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+    return _TROUBLE.get(code, f"it answered with status {status} {re.sub(r'[^A-Za-z0-9]', '', code)}")
+
+
+def s3_client(*, timeout: float = 5.0, path_style: bool = False, attempts: int = 2) -> "S3Client":
     """Make an S3 client from boto3's own environment (`AWS_*`, `AWS_ENDPOINT_URL`) and files.
 
     Args:
-        timeout: Seconds for connecting, and for each wait for an answer; a request is tried twice.
+        timeout: Seconds for connecting, and for each wait for an answer.
         path_style: True to name the bucket in the path, not in the host name, as some stores need it.
+        attempts: How often a request is tried in all.
 
     Raises:
         botocore.exceptions.BotoCoreError: The configuration is incomplete or contradictory.
@@ -49,8 +67,10 @@ def s3_client(*, timeout: float = 5.0, path_style: bool = False) -> "S3Client":
         config=Config(
             connect_timeout=timeout,
             read_timeout=timeout,
-            retries={"mode": "standard", "total_max_attempts": 2},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             s3={"addressing_style": "path" if path_style else "auto"},
+            # Stores that are not Amazon's may not know these checksums; whoever writes gives one explicitly.
+            request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
     )
@@ -87,16 +107,12 @@ class S3Store(BackupStore):
         """See `BackupStore.list_backups`."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 -- as in s3_client
 
-        # `from None`: botocore's own messages may hold the endpoint with a password in it.
+        # `from None`: as `trouble` says of their messages.
         try:
             return super().list_backups(now, patience=patience)
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-            trouble = _TROUBLE.get(code, f"it answered with status {status} {re.sub(r'[^A-Za-z0-9]', '', code)}")
-        except (BotoCoreError, ValueError) as error:
-            trouble = _TROUBLE.get(type(error).__name__, type(error).__name__)
-        raise StoreError(f"S3 bucket {self._bucket}: {trouble}")
+        except (ClientError, BotoCoreError, ValueError) as error:
+            words = trouble(error)
+        raise StoreError(f"S3 bucket {self._bucket}: {words}")
 
     def _s3(self) -> "S3Client":
         if self._client is None:

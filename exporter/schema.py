@@ -82,21 +82,20 @@ class Column:
         """Return the expression of this column as timestamptz."""
         return f"({self} at time zone 'UTC')" if self.kind == "naive" else str(self)
 
-    def is_any(self, words: Collection[str]) -> str:
-        """Return the condition that this status column holds one of the words, whatever their case.
+    def is_any(self, value: str, words: Collection[str]) -> str:
+        """Return the condition that a text, a value of this status column, is one of the words, whatever its case.
+
+        It asks for the text, not for the enum's labels: there may be a new one since those were read.
 
         Raises:
             CollectError: It is an enum, and none of its labels is one of the words.
         """
-        if self.kind != "enum":
-            return f"lower({self}::text) in ({', '.join(literal(word) for word in sorted(words))})"
-        matching = [label for label in self.labels if label.lower() in words]
-        if not matching:
+        if self.kind == "enum" and not any(label.lower() in words for label in self.labels):
             raise CollectError(
                 f"{self.table}.{self.name}: none of its labels ({', '.join(self.labels)}) "
                 f"means {' or '.join(sorted(words))}"
             )
-        return f"{self} in ({', '.join(literal(label) for label in matching)})"
+        return f"lower({value}) in ({', '.join(literal(word) for word in sorted(words))})"
 
 
 # A table's identity as the catalog shows it without reading the table: a change means, reflect again.

@@ -37,7 +37,7 @@ class Scraper:
 
     def __init__(self, reader: Reader, sources: Sequence[Source]) -> None:
         self._reader = reader
-        self._database_names = tuple(collector.name for collector in reader.collectors)
+        self._database_names = reader.names
         self._sources = tuple(sources)
         self._flight: _Flight | None = None
         self._leaving: set[asyncio.Task[None]] = set()

@@ -1,12 +1,13 @@
 """Configuration: environment variables, each also as `NAME_FILE`, a file that holds the value.
 
-All errors are reported at once, each with its variable's name; no message holds a value.
+All errors are reported at once, each with its variable's name; no message holds a value. What the exporter and the
+operations jobs share is in `CommonSettings`; `scripts.job.settings` has the jobs' own.
 """
 
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, overload
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
@@ -43,8 +44,14 @@ def variable_of(field: FieldInfo) -> str:
     return str(field.validation_alias)
 
 
-class Settings(BaseSettings):
-    """What can be configured. The order is that of the page in docs."""
+class CommonSettings(BaseSettings):
+    """What the exporter and the jobs have in common: the database, the backup stores, pushes, logs.
+
+    Attributes:
+        needs_database: False for a job that can do without the database's address.
+    """
+
+    needs_database: ClassVar[bool] = True
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, frozen=True, hide_input_in_errors=True)
 
@@ -60,58 +67,8 @@ class Settings(BaseSettings):
     db_name: str = Field("unioncore", validation_alias="DB_NAME", description="The database.")
     db_user: str = Field("unioncore", validation_alias="DB_USER", description="The role.")
     db_password: SecretStr | None = Field(None, validation_alias="DB_PASSWORD", description="Its password.")
-    timezone: Annotated[str, AfterValidator(_zone)] = Field(
-        "UTC",
-        validation_alias="UNIONCORE_TIMEZONE",
-        description='The zone whose calendar day is "today".',
-        examples=["America/Los_Angeles"],
-    )
-    listen: Annotated[str, AfterValidator(_listen)] = Field(
-        "127.0.0.1:9741", validation_alias="UNIONCORE_LISTEN", description="Where the exporter listens."
-    )
-    metrics_token: SecretStr | None = Field(
-        None,
-        validation_alias="UNIONCORE_METRICS_TOKEN",
-        description="If set, `/metrics` and `/` ask for it as a bearer token, or as the password of basic auth "
-        "(any user name).",
-    )
-    push_token: SecretStr | None = Field(
-        None,
-        validation_alias="UNIONCORE_PUSH_TOKEN",
-        description="The bearer token of the jobs' pushes. Without it, pushes are taken on loopback only.",
-    )
-    tls_certificate: Path | None = Field(
-        None, validation_alias="UNIONCORE_TLS_CERT", description="Certificate chain (PEM): serve HTTPS."
-    )
-    tls_key: Path | None = Field(None, validation_alias="UNIONCORE_TLS_KEY", description="Its private key (PEM).")
-    scrape_seconds: Seconds = Field(
-        9.0,
-        validation_alias="UNIONCORE_SCRAPE_TIMEOUT",
-        description="The longest a scrape may take, in seconds; Prometheus' own limit counts if it is shorter.",
-    )
-    scrape_offset_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
-        0.5,
-        validation_alias="UNIONCORE_SCRAPE_TIMEOUT_OFFSET",
-        description="How long before Prometheus' limit the answer is sent, in seconds.",
-    )
     connect_seconds: Seconds = Field(
         5.0, validation_alias="UNIONCORE_CONNECT_TIMEOUT", description="For an attempt to connect, in seconds."
-    )
-    statement_seconds: Seconds = Field(
-        8.0, validation_alias="UNIONCORE_STATEMENT_TIMEOUT", description="For any one statement, in seconds."
-    )
-    lock_seconds: Seconds = Field(
-        1.0, validation_alias="UNIONCORE_LOCK_TIMEOUT", description="How long to wait for a locked table, in seconds."
-    )
-    recount_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
-        300.0,
-        validation_alias="UNIONCORE_RECOUNT_SECONDS",
-        description="The longest that a count is kept where the database's statistics show no change, in seconds.",
-    )
-    state_directory: Path = Field(
-        Path("/var/lib/unioncore-exporter"),
-        validation_alias="UNIONCORE_STATE_DIR",
-        description="Where the job results that were pushed are kept.",
     )
     backup_directory: Path = Field(
         Path("/var/backups/unioncore"), validation_alias="BACKUP_DIR", description="The local backups."
@@ -126,13 +83,10 @@ class Settings(BaseSettings):
     s3_path_style: bool = Field(
         False, validation_alias="S3_PATH_STYLE", description="Put the bucket into the path, not the host name."
     )
-    s3_seconds: Seconds = Field(
-        5.0, validation_alias="UNIONCORE_S3_TIMEOUT", description="For a look at the bucket, in seconds."
-    )
-    s3_refresh_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
-        60.0,
-        validation_alias="UNIONCORE_S3_REFRESH",
-        description="The bucket is listed no oftener than this, in seconds.",
+    push_token: SecretStr | None = Field(
+        None,
+        validation_alias="UNIONCORE_PUSH_TOKEN",
+        description="The bearer token of the jobs' pushes. Without it, pushes are taken on loopback only.",
     )
     log_format: Literal["logfmt", "json"] = Field(
         "logfmt", validation_alias="UNIONCORE_LOG_FORMAT", description="How log lines are written: logfmt or json."
@@ -155,6 +109,64 @@ class Settings(BaseSettings):
         password = self.db_password.get_secret_value() if self.db_password else None
         return Address(self.db_host, self.db_port, self.db_name, self.db_user, password)
 
+
+class Settings(CommonSettings):
+    """What can be configured of the exporter."""
+
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC",
+        validation_alias="UNIONCORE_TIMEZONE",
+        description='The zone whose calendar day is "today".',
+        examples=["America/Los_Angeles"],
+    )
+    listen: Annotated[str, AfterValidator(_listen)] = Field(
+        "127.0.0.1:9741", validation_alias="UNIONCORE_LISTEN", description="Where the exporter listens."
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        validation_alias="UNIONCORE_METRICS_TOKEN",
+        description="If set, `/metrics` and `/` ask for it as a bearer token, or as the password of basic auth "
+        "(any user name).",
+    )
+    tls_certificate: Path | None = Field(
+        None, validation_alias="UNIONCORE_TLS_CERT", description="Certificate chain (PEM): serve HTTPS."
+    )
+    tls_key: Path | None = Field(None, validation_alias="UNIONCORE_TLS_KEY", description="Its private key (PEM).")
+    scrape_seconds: Seconds = Field(
+        9.0,
+        validation_alias="UNIONCORE_SCRAPE_TIMEOUT",
+        description="The longest a scrape may take, in seconds; Prometheus' own limit counts if it is shorter.",
+    )
+    scrape_offset_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
+        0.5,
+        validation_alias="UNIONCORE_SCRAPE_TIMEOUT_OFFSET",
+        description="How long before Prometheus' limit the answer is sent, in seconds.",
+    )
+    statement_seconds: Seconds = Field(
+        8.0, validation_alias="UNIONCORE_STATEMENT_TIMEOUT", description="For any one statement, in seconds."
+    )
+    lock_seconds: Seconds = Field(
+        1.0, validation_alias="UNIONCORE_LOCK_TIMEOUT", description="How long to wait for a locked table, in seconds."
+    )
+    recount_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        300.0,
+        validation_alias="UNIONCORE_RECOUNT_SECONDS",
+        description="The longest that a count is kept where the database's statistics show no change, in seconds.",
+    )
+    state_directory: Path = Field(
+        Path("/var/lib/unioncore-exporter"),
+        validation_alias="UNIONCORE_STATE_DIR",
+        description="Where the job results that were pushed are kept.",
+    )
+    s3_seconds: Seconds = Field(
+        5.0, validation_alias="UNIONCORE_S3_TIMEOUT", description="For a look at the bucket, in seconds."
+    )
+    s3_refresh_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60.0,
+        validation_alias="UNIONCORE_S3_REFRESH",
+        description="The bucket is listed no oftener than this, in seconds.",
+    )
+
     def listen_address(self) -> tuple[str, int]:
         """Return the host and the port to listen on."""
         host, _, port = self.listen.rpartition(":")
@@ -165,16 +177,28 @@ class Settings(BaseSettings):
         return self.listen_address()[0] in _LOOPBACK
 
 
-def load() -> Settings:
+AnySettings = TypeVar("AnySettings", bound=CommonSettings)
+
+
+@overload
+def load() -> Settings: ...
+@overload
+def load(kind: type[AnySettings]) -> AnySettings: ...
+def load(kind: type[CommonSettings] = Settings) -> CommonSettings:
     """Read the configuration from the environment.
+
+    Args:
+        kind: Whose: the exporter's, or a job's.
 
     Raises:
         ConfigurationError: It can't be used.
     """
-    values, problems = _from_files()
-    problems += _missing({name for name in _variables() if os.environ.get(name) or os.environ.get(f"{name}_FILE")})
+    variables = [variable_of(field) for field in kind.model_fields.values()]
+    values, problems = _from_files(variables)
+    present = {name for name in variables if os.environ.get(name) or os.environ.get(f"{name}_FILE")}
+    problems += _missing(present, database=kind.needs_database)
     try:
-        settings = Settings(**values)
+        settings = kind(**values)
     except ValidationError as error:
         problems += [_sentence(problem) for problem in error.errors(include_input=False, include_url=False)]
     else:
@@ -183,15 +207,11 @@ def load() -> Settings:
     raise ConfigurationError("\n".join(problems))
 
 
-def _variables() -> list[str]:
-    return [variable_of(field) for field in Settings.model_fields.values()]
-
-
-def _from_files() -> tuple[dict[str, Any], list[str]]:
+def _from_files(variables: Collection[str]) -> tuple[dict[str, Any], list[str]]:
     """Read each `NAME_FILE`; return the values, and what was wrong."""
     values: dict[str, Any] = {}
     problems = []
-    for name in _variables():
+    for name in variables:
         path = os.environ.get(f"{name}_FILE")
         if not path:
             continue
@@ -207,10 +227,10 @@ def _from_files() -> tuple[dict[str, Any], list[str]]:
     return values, problems
 
 
-def _missing(present: Collection[str]) -> list[str]:
+def _missing(present: Collection[str], *, database: bool) -> list[str]:
     """Return what is wrong with the set of variables that are there."""
     problems = []
-    if not {"DATABASE_URL", "DB_HOST"} & set(present):
+    if database and not {"DATABASE_URL", "DB_HOST"} & set(present):
         problems.append("DATABASE_URL: set it, or DB_HOST (with DB_PORT, DB_NAME, DB_USER, DB_PASSWORD)")
     for one, other in (("UNIONCORE_TLS_CERT", "UNIONCORE_TLS_KEY"), ("UNIONCORE_TLS_KEY", "UNIONCORE_TLS_CERT")):
         if one in present and other not in present:

@@ -42,32 +42,32 @@ def _within(when: Column, window: str) -> str:
 
 
 def _statement(schema: Schema) -> str:
-    status, paid, due, when, method = schema.need(
-        "dues.status", "dues.paid", "dues.due", "dues.date", "dues.method"
-    )
-    completed = status.is_any(COMPLETED)
+    status, paid, due, when, method = schema.need("dues.status", "dues.paid", "dues.due", "dues.date", "dues.method")
+    completed = status.is_any("status", COMPLETED)
     # Where one column holds the amount, its status alone says whether that was paid.
-    received = f"case when {completed} then {paid} else 0 end" if paid.name == due.name else str(paid)
+    one_amount = paid.name == due.name
+    received = "0" if one_amount else f"coalesce({paid}, 0)"
     coming = (
-        "false" if when.kind == "date"  # dates arrive at midnight, when every count ends anyway
-        else f"{completed} and {when} > {when.moment('now')} and {when} <= {when.moment('horizon')}"
+        "null::timestamptz" if when.kind == "date"  # dates arrive at midnight, when every count ends anyway
+        else f"case when {when} > {when.moment('now')} and {when} <= {when.moment('horizon')} then {when.instant()} end"
     )  # fmt: skip
+    owed = "case when completed then 0 else outstanding end" if one_amount else "outstanding"
     windows = ", ".join(f"('{window}')" for window in DAYS)
     # One pass: the few groups of (status, method, window, moment to come) are summed up after it.
     return f"""
-    with counted as materialized (
-      select {status}::text as status, {method}::text as method, {completed} as completed,
+    with grouped as materialized (
+      select {status}::text as status, {method}::text as method,
              case {" ".join(f"when {_within(when, window)} then {rank}" for rank, window in enumerate(DAYS))}
-             end as window_rank,
-             case when {coming} then {when.instant() if when.kind != "date" else "null::timestamptz"} end as coming,
+             end as window_rank, {coming} as coming,
              count(*) as payments, sum({paid}) as paid,
-             sum({due} - coalesce({received}, 0)) filter (where coalesce({received}, 0) < {due}) as outstanding
+             coalesce(sum({due} - {received}) filter (where {received} < {due}), 0) as outstanding
         from dues_payments where {schema.alive("dues_payments")}
-       group by {status}, {method}, completed, window_rank, coming)
+       group by {status}, {method}, window_rank, coming),
+    counted as materialized (select *, {completed} as completed from grouped)
     select '{DUES_PAYMENTS.name}', status, null::text, sum(payments)::float8, null::timestamptz
       from counted group by status
     union all
-    select '{DUES_OUTSTANDING.name}', status, null, sum(outstanding)::float8, null from counted group by status
+    select '{DUES_OUTSTANDING.name}', status, null, sum({owed})::float8, null from counted group by status
     union all
     select '{DUES_COLLECTED.name}', w.label, method, sum(paid)::float8, null
       from counted join (values {", ".join(f"('{window}', {rank})" for rank, window in enumerate(DAYS))}) w(label, rank)
@@ -75,7 +75,7 @@ def _statement(schema: Schema) -> str:
      where completed group by w.label, method
     union all
     select '{DUES_COLLECTED.name}', w.label, method, paid::float8, coming
-      from counted cross join (values {windows}) w(label) where coming is not null
+      from counted cross join (values {windows}) w(label) where completed and coming is not null
     """
 
 
@@ -87,6 +87,4 @@ def _known(schema: Schema) -> Iterator[Key]:
     yield from known_labels(DUES_COLLECTED, DAYS, (*labels_of(method, METHODS), UNKNOWN))
 
 
-SPEC = CountSpec(
-    "dues", (DUES_COLLECTED, DUES_PAYMENTS, DUES_OUTSTANDING), ("dues_payments",), _statement, _known
-)
+SPEC = CountSpec("dues", (DUES_COLLECTED, DUES_PAYMENTS, DUES_OUTSTANDING), ("dues_payments",), _statement, _known)

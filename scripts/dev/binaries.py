@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.dev.processes import kill, make_directory, remove_directory, spawn
+from scripts.dev.processes import cache, kill, make_directory, remove_directory, spawn
 
 _FETCH = Path(__file__).with_name("stack-binaries")
 
@@ -18,7 +18,7 @@ class BinaryMissingError(RuntimeError):
 
 def cache_directory() -> Path:
     """The directory that `stack-binaries` fills, in the user's own cache."""
-    return Path.home() / ".cache" / "unioncore-observability" / "bin"
+    return cache() / "bin"
 
 
 def find(name: str) -> Path:
@@ -36,12 +36,16 @@ def find(name: str) -> Path:
     cached = cache_directory() / name
     if on_path := shutil.which(name):
         return Path(on_path)
-    if not cached.is_file():
-        _fetch(name)
+    if not cached.is_file() and (problem := _fetch(cached)):
+        raise BinaryMissingError(
+            f"{name} is not on PATH and could not be fetched ({problem}). Install {name} from your"
+            " distribution or https://prometheus.io/download/ and put it on PATH."
+        )
     return cached
 
 
-def _fetch(name: str) -> None:
+def _fetch(wanted: Path) -> str | None:
+    """Run the script; the reason if that did not bring what is wanted."""
     # Its temporary files go where they are deleted even if it is interrupted.
     directory = make_directory("unioncore-fetch-")
     log = directory / "log"
@@ -58,10 +62,7 @@ def _fetch(name: str) -> None:
         finally:
             kill(process)
         if status:
-            reason = (log.read_text(errors="replace").strip().splitlines() or ["no reason given"])[-1]
-            raise BinaryMissingError(
-                f"{name} is not on PATH and could not be fetched ({reason}). Install {name} from your"
-                " distribution or https://prometheus.io/download/ and put it on PATH."
-            )
+            return (log.read_text(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        return None if wanted.is_file() else "it was not among what was fetched"
     finally:
         remove_directory(directory)

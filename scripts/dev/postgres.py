@@ -52,7 +52,6 @@ _SETTINGS = {
     "max_wal_senders": "0",
     "max_wal_size": "4GB",
     "shared_buffers": "64MB",
-    "synchronous_commit": "off",
     "timezone": "UTC",
     "unix_socket_directories": "",
     # A table that is filled in the transaction that made it needs no WAL: generated data loads twice as fast.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import functools
 import os
 import random
 import secrets
@@ -115,6 +116,17 @@ def remove_directory(path: Path) -> None:
     """Delete a directory made by `make_directory`; one that is already gone is no error."""
     shutil.rmtree(path, ignore_errors=True)
     _reaper.tell(f"-{path}")
+
+
+@functools.cache
+def cache() -> Path:
+    """The user's directory for what is made or fetched once; without a home, one that lives as long as this process."""
+    path = Path.home() / ".cache" / "unioncore-observability"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return make_directory("unioncore-cache-")
+    return path
 
 
 def free_port() -> int:

@@ -91,19 +91,24 @@ class Server:
         path = self.directory / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def get(self, path: str, **options: Any) -> httpx.Response:
-        """Send a GET request.
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request.
 
         Args:
+            method: As `PUT`.
             path: The path, from the slash on.
-            **options: What `httpx.Client.get` takes: params, headers, timeout in seconds.
+            **options: What `httpx.Client.request` takes: params, headers, content, timeout in seconds.
 
         Raises:
-            httpx.HTTPError: No answer, or one that is not 2xx or 3xx.
+            httpx.HTTPError: No answer, or one that is not 2xx.
         """
-        response = self._client.get(path, **options)
+        response = self._client.request(method, path, **options)
         response.raise_for_status()
         return response
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Send a GET request, as `request` does."""
+        return self.request("GET", path, **options)
 
     def alive(self) -> bool:
         """Whether it runs."""
@@ -193,6 +198,13 @@ class Prometheus(Server):
         answer = self.get("/api/v1/query", params={"query": promql}).json()
         series: list[dict[str, Any]] = answer["data"]["result"]
         return series
+
+    def has_pages(self) -> bool:
+        """Whether this build has its web pages: Debian's only answers the API."""
+        try:
+            return self.get("/query").is_success
+        except httpx.HTTPStatusError:
+            return False
 
 
 class Alertmanager(Server):

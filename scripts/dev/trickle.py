@@ -21,6 +21,14 @@ _AUDITED = """
     insert into audit_logs (table_name, record_id, action, changed_by, changed_at, ip_address)
     select '{table}', id, '{action}', 'staff1@local.example', clock_timestamp() at time zone 'UTC', '10.20.0.7'
     from done"""
+_GONE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresConnectionError,
+)
 # The statements' only parameter is a number in [0, 1); the first row past that part of the table is taken.
 _PAST = "t.id > $1::float8 * (select max(id) from {table})"
 
@@ -156,11 +164,13 @@ async def trickle(url: str, *, seed: int = 1, rate: float = 1.0, notice: Callabl
             (happening,) = draw.choices(HAPPENINGS, shares)
             chance = draw.random()
             try:
-                if connection is None or connection.is_closed():
+                if connection is None:
                     connection = await asyncpg.connect(url, timeout=5, server_settings={"timezone": "UTC"})
                 await connection.execute(happening.sql, chance)
-            except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError,
-                    asyncpg.PostgresConnectionError):  # fmt: skip
+            except _GONE:
+                if connection is not None:
+                    connection.terminate()
+                connection = None
                 await asyncio.sleep(1)
                 continue
             if notice is not None:

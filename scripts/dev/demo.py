@@ -1,0 +1,135 @@
+"""`make demo`: the whole stack on generated data, with one command.
+
+Run `python -m scripts.dev.demo --help` for its options.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from subprocess import CalledProcessError
+from typing import TYPE_CHECKING
+
+import click
+from httpx import HTTPError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from exporter.contract import CONTRACT
+from scripts.dev.binaries import BinaryMissingError
+from scripts.dev.families import describe, wait_for_scrapes
+from scripts.dev.postgres import PostgresError
+from scripts.dev.servers import ServerError
+from scripts.dev.stack import SCRAPE_SECONDS, STEPS, Stack, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from types import FrameType
+
+
+class _StoppedError(Exception):
+    """A signal asked for the end."""
+
+
+def _stop(_signum: int, _frame: FrameType | None) -> None:
+    # Once is enough: a second signal must not interrupt the cleaning up.
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    raise _StoppedError
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  make demo
+  make demo ARGS=--check
+  make demo ARGS="--port-base 18000 --seed 7\""""
+)
+@click.option("--check", is_flag=True, help="Start, verify every metric family in Prometheus, and exit.")
+@click.option(
+    "--port-base",
+    type=click.IntRange(0, 65532),
+    default=9741,
+    show_default=True,
+    help="The first of four ports: exporter, Prometheus, Alertmanager, PostgreSQL. One that is taken is replaced"
+    " by a free one; 0 takes any.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Other seeds make other data.")
+def main(*, check: bool, port_base: int, seed: int) -> None:
+    """Run the whole stack on generated data until Ctrl-C: PostgreSQL, the exporter, Prometheus, Alertmanager.
+
+    Nothing stays behind but the servers' programs in ~/.cache/unioncore-observability.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _stop)
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 130
+    began = time.monotonic()
+    status = 0
+    with contextlib.suppress(_StoppedError), ExitStack() as life:
+        try:
+            with _steps(console) as step:
+                stack = start(life, step, seed=seed, port_base=port_base)
+            console.print(f"Up after {time.monotonic() - began:.0f} s.\n")
+            status = _check(console, stack) if check else _serve(console, stack)
+        except (BinaryMissingError, PostgresError, ServerError, HTTPError, CalledProcessError) as error:
+            console.print(f"demo: {error}", style="red", markup=False)
+            status = 1
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def _steps(console: Console) -> Iterator[Callable[[str], AbstractContextManager[None]]]:
+    """Show each step: a bar on a terminal, and in any case one line for each that is done."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=STEPS)
+
+        @contextlib.contextmanager
+        def step(title: str) -> Iterator[None]:
+            began = time.monotonic()
+            progress.update(task, description=title)
+            yield
+            progress.advance(task)
+            console.print(f"[green]done[/] {title} [dim]({time.monotonic() - began:.1f} s)[/]")
+
+        yield step
+
+
+def _check(console: Console, stack: Stack) -> int:
+    wait_for_scrapes(stack.prometheus, 2, timeout=30)
+    table, missing = describe(stack.prometheus, CONTRACT)
+    console.print(table, soft_wrap=False)
+    if missing:
+        console.print(f"missing in Prometheus: {', '.join(missing)}", style="red")
+        return 1
+    console.print(f"All {len(CONTRACT)} families of the contract are in Prometheus.", style="green")
+    return 0
+
+
+def _serve(console: Console, stack: Stack) -> int:
+    for name, url in stack.urls().items():
+        console.print(f"  {name:<13} {url}", markup=False)
+    console.print(
+        f"\nPrometheus scrapes every {SCRAPE_SECONDS} s here (15 s in its configuration)."
+        " The data goes on living. Ctrl-C stops everything."
+    )
+    while (dead := stack.dead()) is None:
+        time.sleep(0.5)
+    console.print(f"demo: {dead} ended by itself", style="red")
+    return 1
+
+
+if __name__ == "__main__":
+    main()
