@@ -61,9 +61,7 @@ def _sources(settings: Settings, jobs: JobStore) -> list[Source]:
         client = partial(s3_client, path_style=settings.s3_path_style, timeout=settings.s3_seconds)
         store = S3Store(settings.s3_bucket, settings.s3_prefix, client=client)
         found.append(
-            BackupsSource(
-                store, time_limit=settings.s3_seconds, refresh=settings.s3_refresh_seconds, beside=[local]
-            )
+            BackupsSource(store, time_limit=settings.s3_seconds, refresh=settings.s3_refresh_seconds, beside=[local])
         )
     return found
 

@@ -1,13 +1,16 @@
 """Database addresses as the platforms give them, and what asyncpg needs to connect to them."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SCHEMES = ("postgres", "postgresql")
+# host, :port, /database and ?options of a URL
+_PLACE = re.compile(r"(\[[^]@/]*\]|[^]@:/?#\[]*)(:\d*)?(/[^/?@#]*)?(\?(\w+=[^&]*(&\w+=[^&]*)*)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,9 @@ class Address:
             "user": self.user,
             "password": self.password,
         }
-        if self.sslmode.startswith("verify-"):
+        # As libpq has it: where a root certificate is given, `require` verifies.
+        verified = self.sslmode.startswith("verify-") or (self.sslmode == "require" and self.sslrootcert)
+        if verified:
             context = ssl.create_default_context(
                 cafile=None if self.sslrootcert in {"", "system"} else self.sslrootcert
             )
@@ -85,12 +90,13 @@ def parse(url: str) -> Address:
     scheme, separator, rest = url.strip().partition("://")
     if not separator or scheme.partition("+")[0] not in _SCHEMES:
         raise ValueError("must begin with postgres:// or postgresql://")
-    # A raw password may hold `/`, `?` and `#`; the host part can't hold an `@`.
-    login, _, place = rest.rpartition("@")
+    login, place = _split(rest)
     user, _, password = login.partition(":")
     place, _, query = place.partition("?")
     netloc, _, database = place.partition("/")
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    # Not parse_qsl: to libpq a `+` is a `+`.
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    options = {unquote(name): unquote(value) for name, _, value in pairs}
     host, port = _host_and_port(netloc)
     user = unquote(user) or options.get("user", "")
     if not user:
@@ -103,6 +109,19 @@ def parse(url: str) -> Address:
         password=unquote(password) or options.get("password"),
         **_tls(options),
     )
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """Split what follows `://` into the login and the place, at the first `@` that a whole place follows.
+
+    A raw password may hold `@`, `/`, `?` and `#`, and an option may hold an `@`.
+    """
+    ats = [index for index, letter in enumerate(rest) if letter == "@"]
+    for at in ats:
+        if _PLACE.fullmatch(rest, at + 1):
+            return rest[:at], rest[at + 1 :]
+    login, _, place = rest.rpartition("@")
+    return login, place
 
 
 def _host_and_port(netloc: str) -> tuple[str, int | None]:

@@ -5,22 +5,17 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 
-class Snapshot(NamedTuple):
-    """The bounds of a `pg_snapshot`.
+class Transactions(NamedTuple):
+    """Which transactions a look can tell apart.
 
     Attributes:
-        xmin: Every transaction below it is over.
-        xmax: Every transaction from here on had not begun to write.
+        oldest: Every transaction below it is over, and what it committed is visible.
+        next: None from here on had a number yet. A snapshot's own `xmax` does not say so: there may be many
+            above it that are in progress.
     """
 
-    xmin: int
-    xmax: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Snapshot":
-        """Read the text form `xmin:xmax:in progress`."""
-        xmin, xmax, _ = text.split(":")
-        return cls(int(xmin), int(xmax))
+    oldest: int
+    next: int
 
 
 class Gap(NamedTuple):
@@ -29,15 +24,14 @@ class Gap(NamedTuple):
     Attributes:
         first: The lowest id.
         last: The highest id.
-        xmax: The snapshot's `xmax` when it was seen: its ids were taken by transactions below it, but for
-            one that took its id before it had a transaction number.
-        since: When it was seen.
+        since: When they had all been taken, at the latest.
+        bound: The transactions that may fill it are below this one; None: one may not have a number yet.
     """
 
     first: int
     last: int
-    xmax: int
     since: datetime
+    bound: int | None = None
 
     def without(self, ids: Iterable[int]) -> "list[Gap]":
         """Return what is left of it once rows with some of its ids have become visible."""
@@ -49,21 +43,23 @@ class Gap(NamedTuple):
                 first = filled + 1
         return [*left, self._replace(first=first)] if first <= self.last else left
 
-    def open(self, snapshot: Snapshot, now: datetime, margin: timedelta) -> bool:
-        """Say whether a row may still fill it.
+    def bounded(self, transactions: Transactions, now: datetime, margin: timedelta) -> "Gap":
+        """Return it with its bound, once the margin has passed for one that had taken an id, but not begun to write."""
+        if self.bound is not None or now - self.since < margin:
+            return self
+        return self._replace(bound=transactions.next)
 
-        Not so once all transactions that could have taken its ids are over, and the margin has passed for
-        one that had taken an id, but not yet begun to write.
-        """
-        return snapshot.xmin < self.xmax or now - self.since < margin
+    def open(self, transactions: Transactions) -> bool:
+        """Say whether a row may still fill it: not so once all that could are over."""
+        return self.bound is None or transactions.oldest < self.bound
 
 
 def after(
     gaps: Sequence[Gap],
     *,
     filled: Iterable[int],
-    found: Iterable[tuple[int, int]],
-    snapshot: Snapshot,
+    found: Iterable[Gap],
+    transactions: Transactions,
     now: datetime,
     margin: timedelta,
 ) -> list[Gap]:
@@ -72,12 +68,12 @@ def after(
     Args:
         gaps: Those that were open before.
         filled: Ids in them that have become visible.
-        found: First and last id of each that was seen anew.
-        snapshot: The snapshot of the look.
+        found: Those that were seen anew.
+        transactions: As of the look.
         now: When that was.
         margin: How long a transaction may hold an id before it begins to write.
     """
     became_visible = sorted(filled)
     left = [rest for gap in gaps for rest in gap.without(became_visible)]
-    seen = [Gap(first, last, snapshot.xmax, now) for first, last in found]
-    return [gap for gap in left + seen if gap.open(snapshot, now, margin)]
+    bounded = [gap.bounded(transactions, now, margin) for gap in (*left, *found)]
+    return [gap for gap in bounded if gap.open(transactions)]

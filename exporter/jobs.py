@@ -10,7 +10,6 @@ and pushes are refused until it can be read.
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Literal
 
 from pydantic import FiniteFloat, TypeAdapter
 
+from exporter.files import write_durably
 from exporter.storage import CLOCK_SKEW
 
 KNOWN_JOBS = ("archive", "archive-delete", "backup", "cleanup", "restore", "restore-archive", "verify")
@@ -180,17 +180,7 @@ class JobStore:
             ),
         )
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            file.write(_STATE.dump_json(state))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_durably(self._path, _STATE.dump_json(state))
         self._set_aside = None
 
 

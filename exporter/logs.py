@@ -21,12 +21,13 @@ get_logger = structlog.get_logger
 LogFormat = Literal["logfmt", "json"]
 
 
-def configure(log_format: LogFormat, level: str) -> None:
+def configure(log_format: LogFormat, level: str, *, terminal: logging.Handler | None = None) -> None:
     """Send all logging, the libraries' too, to standard error.
 
     Args:
         log_format: How a line is written.
         level: The least level that is written (`debug`, `info`, `warning`, `error`).
+        terminal: What shows the lines to a person instead, with the time and the level as it likes.
     """
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -34,12 +35,14 @@ def configure(log_format: LogFormat, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if log_format == "json"
-        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
-    )
-    handler = logging.StreamHandler(sys.stderr)
+    renderer: Any
+    if terminal:
+        renderer = _for_a_person
+    elif log_format == "json":
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    handler = terminal or logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -59,6 +62,11 @@ def configure(log_format: LogFormat, level: str) -> None:
 
 def _one_line(_logger: object, _method: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
     return {key: value.replace("\n", "\\n") if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _for_a_person(logger: object, method: str, event: Mapping[str, Any]) -> str:
+    facts = {key: value for key, value in event.items() if key not in {"event", "level", "logger", "timestamp"}}
+    return f"{event['event']}  {structlog.processors.LogfmtRenderer()(logger, method, facts)}".rstrip()
 
 
 class Incidents:

@@ -36,6 +36,7 @@ REFLECT = """
 select c.relname as table_name, c.oid::bigint as table_oid, c.relnatts::int as attributes,
        a.attname as column_name, t.typname as type_name,
        has_column_privilege(c.oid, a.attnum, 'select') as readable,
+       row_security_active(c.oid) as filtered,
        (select array_agg(e.enumlabel::text order by e.enumsortorder)
           from pg_catalog.pg_enum e where e.enumtypid = t.oid) as labels
   from pg_catalog.pg_class c
@@ -105,7 +106,7 @@ Signature = Mapping[str, tuple[int, int]]
 class Schema:
     """What reflection found: each fact's column, or why it has none."""
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Fact] = FACTS) -> None:
         """Resolve every fact from the rows of `REFLECT`."""
         tables: dict[str, dict[str, Mapping[str, Any]]] = {}
         signature: dict[str, tuple[int, int]] = {}
@@ -115,7 +116,7 @@ class Schema:
         self.signature: Signature = signature
         self.columns: dict[str, Column] = {}
         self.problems: dict[str, str] = {}
-        for name, fact in FACTS.items():
+        for name, fact in facts.items():
             found = _resolve(fact, tables.get(fact.table))
             if isinstance(found, Column):
                 self.columns[name] = found
@@ -170,6 +171,9 @@ def _resolve(fact: Fact, columns: Mapping[str, Mapping[str, Any]] | None) -> Col
         row = columns.get(name)
         if row is None:
             continue
+        if row["filtered"]:
+            # Hidden rows would be missing from every count, in silence.
+            return f"table {fact.table} has row security, which hides rows from this role: give it BYPASSRLS"
         if not row["readable"]:
             return f"{fact.table}.{name} may not be read: run `unioncore-exporter grants`"
         labels = tuple(row["labels"] or ())

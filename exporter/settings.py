@@ -220,6 +220,9 @@ def _from_files(variables: Collection[str]) -> tuple[dict[str, Any], list[str]]:
             continue
         try:
             values[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            if not values[name]:
+                # Taken as "not set", an empty secret would leave a door open that someone meant to close.
+                problems.append(f"{name}_FILE: {path} is empty")
         except UnicodeDecodeError:
             problems.append(f"{name}_FILE: {path} is not text")
         except OSError as error:

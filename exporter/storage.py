@@ -29,8 +29,8 @@ from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, Manifest
 CLOCK_SKEW = 60.0
 """Seconds that another machine's clock may be ahead of ours: up to there a time is not in the future."""
 PARTIAL_SUFFIX = ".partial"
-
-_MAX_DOCUMENT = 1024 * 1024  # bytes; a larger manifest or proof does not count, and is not read
+MAX_DOCUMENT = 1024 * 1024
+"""Bytes; a larger manifest or proof does not count, and is not read."""
 
 
 class StoreError(Exception):
@@ -146,8 +146,8 @@ class BackupStore(ABC):
 
     def _document(self, file: Entry, parse: Callable[[bytes], Document]) -> Document:
         if file not in self._documents:
-            if file.size > _MAX_DOCUMENT:
-                raise ManifestError(f"it is larger than {_MAX_DOCUMENT} bytes")
+            if file.size > MAX_DOCUMENT:
+                raise ManifestError(f"it is larger than {MAX_DOCUMENT} bytes")
             try:
                 self._documents[file] = replace(parse(self._read(file.name)), extra={})
             except FileNotFoundError as error:

@@ -342,3 +342,22 @@ class _Recorder:
 
     def info(self, event: str, *, what: str) -> None:
         self._lines.append((event, what))
+
+
+async def test_a_table_whose_rows_are_hidden_by_row_security_is_a_failure_not_a_zero(
+    live_url: str, postgres: EmbeddedPostgres
+) -> None:
+    database = live_url.rpartition("/")[2]
+    postgres.psql(
+        "create role hidden login password 'hidden'; grant pg_read_all_data to hidden;"
+        " alter table members enable row level security",
+        database,
+    )
+    try:
+        async with scraping(postgres.url(database, user="hidden", password="hidden")) as scraper:
+            snapshot = await scraper.scrape(5)
+        assert set(errors(snapshot)) == {"members"}
+        assert "row security" in errors(snapshot)["members"]
+        assert "unioncore_members" not in families(snapshot)
+    finally:
+        postgres.psql("drop role hidden", database)

@@ -26,7 +26,7 @@ from exporter.counting import (
     known_labels,
     label_value,
 )
-from exporter.gaps import Gap, Snapshot, after
+from exporter.gaps import Gap, Transactions, after
 from exporter.metrics import Family, Sample
 from exporter.schema import Schema
 
@@ -66,7 +66,7 @@ class AuditCollector:
 
     def __init__(self, policy: CountPolicy) -> None:
         self._holding = Holding(policy, self.tables, inserts=False)
-        self._snapshot = ""
+        self._last: Taken | None = None
         self._windows = Tally()
         self._seen: Counter[tuple[str, str]] = Counter()
         # The highest id seen; None: not one look was taken, so what is there is not "since the start".
@@ -77,11 +77,11 @@ class AuditCollector:
 
     def due(self, pulse: Pulse) -> bool:
         """Look for new events unless no transaction has completed since the last look."""
-        return self._holding.over(pulse) or pulse.snapshot != self._snapshot
+        return self._last is None or self._over(pulse) or pulse.snapshot != self._last.snapshot
 
     def statement(self, schema: Schema, pulse: Pulse) -> Statement:
         """Survey or follow."""
-        make = sql.survey if self._holding.over(pulse) else sql.follow
+        make = sql.survey if self._over(pulse) else sql.follow
         return Statement(
             make(schema, AUDIT_EVENTS),
             {
@@ -91,6 +91,10 @@ class AuditCollector:
                 "margin": MARGIN,
             },
         )
+
+    def _over(self, pulse: Pulse) -> bool:
+        # What followed the survey was counted as of its own moment: a clock set back makes that the future.
+        return self._holding.over(pulse) or (self._last is not None and pulse.now < self._last.pulse.now)
 
     def absorb(self, rows: Sequence[Row], taken: Taken) -> None:
         """Take in what is new; after a survey, replace what was counted."""
@@ -110,23 +114,29 @@ class AuditCollector:
         self._newest = max(_values(by_metric, sql.NEWEST, self._newest), default=None)
         self._oldest = min(_values(by_metric, sql.OLDEST, self._oldest), default=None)
         self._advance(by_metric, taken, surveyed=surveyed)
-        self._snapshot = taken.snapshot
+        self._last = taken
 
     def _advance(self, by_metric: Mapping[str, Sequence[Row]], taken: Taken, *, surveyed: bool) -> None:
         highest = int(max(_values(by_metric, sql.TOP), default=0))
-        if surveyed and highest < (self._top or 0):
-            # Another history: the table was emptied, or the database restored. Its next ids may be ones seen.
-            self._top, self._gaps = highest, []
-            return
-        self._top = max(highest, self._top or 0)
+        # Another history: the table was emptied, the newest rows removed, or the database restored. Its next ids
+        # may be ones seen, and where its gaps are must be learnt anew.
+        anew = self._top is None or (surveyed and highest < self._top)
+        now = taken.pulse.now
+        found = [
+            Gap(int(row.value or 0), int(row.a or 0), since=min(now, row.at) if anew and row.at else now)
+            for row in by_metric.get(sql.GAP, ())
+        ]
         self._gaps = after(
-            self._gaps,
+            [] if anew else self._gaps,
             filled=[int(row.value or 0) for row in by_metric.get(sql.FILLED, ())],
-            found=[(int(row.value or 0), int(row.a or 0)) for row in by_metric.get(sql.GAP, ())],
-            snapshot=Snapshot.parse(taken.snapshot),
-            now=taken.pulse.now,
+            found=found,
+            transactions=Transactions(
+                oldest=int(taken.snapshot.partition(":")[0]), next=int(max(_values(by_metric, sql.NEXT)))
+            ),
+            now=now,
             margin=MARGIN,
         )
+        self._top = highest if anew else max(highest, self._top or 0)
 
     def samples(self, now: datetime) -> list[Sample]:
         """Return the counts as they stand at a moment."""

@@ -12,7 +12,8 @@ SPAN = 10_000
 SEEN = "seen"  # a, b: table, action; value: new events
 TOP = "top"  # the highest new id
 FILLED = "filled"  # an id in a gap that has become visible
-GAP = "gap"  # value: first, a: last id that is not visible
+GAP = "gap"  # value: first, a: last id that is not visible; at: the time of the row above it
+NEXT = "next"  # the number that the next transaction to write will get
 NEWEST = "newest"
 OLDEST = "oldest"
 SURVEYED = "surveyed"
@@ -41,21 +42,29 @@ def _windows(family: Family, source: str) -> str:
     )
 
 
-def _news(source_of_ids: str) -> str:
-    """What both statements tell of the ids: what is new, what filled a gap, where the gaps are."""
+def _news(source_of_ids: str, below: str) -> str:
+    """What both statements tell of the ids: what is new, what filled a gap, where the gaps are.
+
+    Args:
+        source_of_ids: Where gaps are looked for.
+        below: From which id on, exclusive; null: from the lowest.
+    """
     return f"""
     select '{SEEN}', tab, act, count(*)::float8, null::timestamptz from fresh group by tab, act
     union all select '{FILLED}', null, null, id, null from fresh where id <= cast(:top as bigint)
-    union all select '{GAP}', (id - 1)::text, null, before + 1, null
-      from (select id, lag(id, 1, cast(:top as bigint)) over (order by id) as before from {source_of_ids}) ids
-     where id > before + 1"""
+    union all select '{GAP}', (id - 1)::text, null, before + 1, at
+      from (select id, at, lag(id, 1, {below}) over (order by id) as before
+              from {source_of_ids}) ids
+     where id > before + 1
+    union all select '{NEXT}', null, null, seen::text::bigint + age(seen::xid), null
+      from pg_snapshot_xmax(pg_current_snapshot()) seen"""
 
 
 def follow(schema: Schema, events: Family) -> str:
     """Return the statement that reads what is new: ids above :top, and in the gaps below it."""
     return f"""
     with {_fresh(schema)}
-    {_news("(select id from fresh where id > cast(:top as bigint)) new_ids")}
+    {_news("(select id, at from fresh where id > cast(:top as bigint)) new_ids", "cast(:top as bigint)")}
     union all select '{TOP}', null, null, max(id), null from fresh
     union all select '{NEWEST}', null, null, extract(epoch from max(at)), null from fresh
     union all select '{OLDEST}', null, null, extract(epoch from min(at)), null from fresh
@@ -63,7 +72,9 @@ def follow(schema: Schema, events: Family) -> str:
 
 
 def survey(schema: Schema, events: Family) -> str:
-    """Return the statement that counts the windows by bisection; :top null marks the first of all.
+    """Return the statement that counts the windows by bisection.
+
+    The first of all has :top null; it tells of all gaps, as does one that finds the highest id lower than that.
 
     The recursion keeps: the row at `low` is older than the target, or the first of all; every row from
     `high` on is younger (as far as ids are in order, which is what the margin is for).
@@ -71,6 +82,12 @@ def survey(schema: Schema, events: Family) -> str:
     identity, time = schema.need("audit.id", "audit.time")
     target = """(cast(:start_7d as timestamptz) - cast(:margin as interval))"""
     rows = f"select {identity} as id, {time.instant()} as at from audit_logs"
+    anew = "cast(:top as bigint) is null or (select max(high) from search) < cast(:top as bigint)"
+    ids = f"""(select id, at from fresh where id > cast(:top as bigint)
+               union all select id, at from region where {anew}) new_ids"""
+    below = f"""(select case when not ({anew}) then cast(:top as bigint)
+                             when max(low) = min(low) then 0 -- the region is the whole table
+                        end from search)"""
     return f"""
     with recursive {_fresh(schema)},
     search(low, high) as (
@@ -83,11 +100,8 @@ def survey(schema: Schema, events: Family) -> str:
     region as materialized (
       select {identity} as id, {time.instant()} as at, {schema.columns["audit.table"]}::text as tab,
              {schema.columns["audit.action"]}::text as act
-        from audit_logs where {identity} >= (select max(low) from search)),
-    recent as (
-      select id from region where cast(:top as bigint) is null and id >= (
-        select min(id) from region where at >= cast(:now as timestamptz) - cast(:margin as interval)))
-    {_news("(select id from fresh where id > cast(:top as bigint) union all select id from recent) new_ids")}
+        from audit_logs where {identity} >= (select max(low) from search))
+    {_news(ids, below)}
     union all select '{SURVEYED}', null, null, 1, null
     union all select distinct '{SEEN}', tab, act, 0, null::timestamptz
       from region where cast(:top as bigint) is null

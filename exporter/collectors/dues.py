@@ -34,11 +34,22 @@ METHODS = (
 )
 
 
-def _within(when: Column, window: str) -> str:
-    """Return the condition that a payment's date lies in a window, which ends now."""
+def _since(when: Column, window: str) -> str:
+    """Return the condition that a payment's date is not before a window."""
     if when.kind == "date":
-        return f"{when} between cast(:day_{window} as date) and cast(:today as date)"
-    return f"{when} >= {when.moment(f'start_{window}')} and {when} <= {when.moment('now')}"
+        return f"{when} >= cast(:day_{window} as date)"
+    return f"{when} >= {when.moment(f'start_{window}')}"
+
+
+def _window_rank(when: Column) -> str:
+    """Return the rank of the narrowest window that a payment's date lies in; null if in none.
+
+    Nearly all payments are older than every window, so that is asked first.
+    """
+    *narrower, widest = DAYS
+    over = f"{when} <= " + ("cast(:today as date)" if when.kind == "date" else when.moment("now"))
+    ranks = " ".join(f"when {_since(when, window)} then {rank}" for rank, window in enumerate(narrower))
+    return f"case when {_since(when, widest)} and {over} then case {ranks} else {len(narrower)} end end"
 
 
 def _statement(schema: Schema) -> str:
@@ -47,22 +58,26 @@ def _statement(schema: Schema) -> str:
     # Where one column holds the amount, its status alone says whether that was paid.
     one_amount = paid.name == due.name
     received = "0" if one_amount else f"coalesce({paid}, 0)"
-    coming = (
-        "null::timestamptz" if when.kind == "date"  # dates arrive at midnight, when every count ends anyway
-        else f"case when {when} > {when.moment('now')} and {when} <= {when.moment('horizon')} then {when.instant()} end"
-    )  # fmt: skip
     owed = "case when completed then 0 else outstanding end" if one_amount else "outstanding"
-    windows = ", ".join(f"('{window}')" for window in DAYS)
-    # One pass: the few groups of (status, method, window, moment to come) are summed up after it.
+    ranks = ", ".join(f"('{window}', {rank})" for rank, window in enumerate(DAYS))
+    # Dates arrive at midnight, when every count ends anyway; moments arrive at any time.
+    coming, to_come = "", ""
+    if when.kind != "date":
+        coming = f""",
+             case when {when} > {when.moment("now")} and {when} <= {when.moment("horizon")}
+                  then {when.instant()} end as coming"""
+        to_come = f"""
+    union all
+    select '{DUES_COLLECTED.name}', w.label, method, paid::float8, coming
+      from counted cross join (values {ranks}) w(label, rank) where completed and coming is not null"""
+    # One pass; its few groups are summed up after it. Numeric sums cost most, so only what may be asked for is in.
     return f"""
     with grouped as materialized (
-      select {status}::text as status, {method}::text as method,
-             case {" ".join(f"when {_within(when, window)} then {rank}" for rank, window in enumerate(DAYS))}
-             end as window_rank, {coming} as coming,
-             count(*) as payments, sum({paid}) as paid,
+      select {status}::text as status, {method}::text as method, {_window_rank(when)} as window_rank{coming},
+             count(*) as payments, sum({paid}) filter (where {_since(when, list(DAYS)[-1])}) as paid,
              coalesce(sum({due} - {received}) filter (where {received} < {due}), 0) as outstanding
         from dues_payments where {schema.alive("dues_payments")}
-       group by {status}, {method}, window_rank, coming),
+       group by {status}, {method}, window_rank{", coming" if coming else ""}),
     counted as materialized (select *, {completed} as completed from grouped)
     select '{DUES_PAYMENTS.name}', status, null::text, sum(payments)::float8, null::timestamptz
       from counted group by status
@@ -70,12 +85,8 @@ def _statement(schema: Schema) -> str:
     select '{DUES_OUTSTANDING.name}', status, null, sum({owed})::float8, null from counted group by status
     union all
     select '{DUES_COLLECTED.name}', w.label, method, sum(paid)::float8, null
-      from counted join (values {", ".join(f"('{window}', {rank})" for rank, window in enumerate(DAYS))}) w(label, rank)
-        on window_rank <= w.rank
-     where completed group by w.label, method
-    union all
-    select '{DUES_COLLECTED.name}', w.label, method, paid::float8, coming
-      from counted cross join (values {windows}) w(label) where completed and coming is not null
+      from counted join (values {ranks}) w(label, rank) on window_rank <= w.rank
+     where completed group by w.label, method{to_come}
     """
 
 

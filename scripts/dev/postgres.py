@@ -71,6 +71,7 @@ class EmbeddedPostgres:
 
     Args:
         major: 18 and 17 come from wheels, any other from /usr/lib/postgresql/MAJOR/bin.
+        programs: The directory of that version's programs, if they are elsewhere.
         port: Where it listens, if that is free; any free port when left out.
         settings: Server settings (postgresql.conf), over the fast and careless defaults for tests.
         files: Files for the data directory, name to content, readable by the server only: certificates,
@@ -84,6 +85,7 @@ class EmbeddedPostgres:
         self,
         major: int = 18,
         *,
+        programs: Path | None = None,
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
@@ -91,7 +93,7 @@ class EmbeddedPostgres:
         self.major = major
         self.host = "127.0.0.1"
         self.port = port or free_port()
-        self._installation = find_programs(major)
+        self._installation = programs or find_programs(major)
         self._settings = _SETTINGS | dict(settings or {})
         self._files = dict(files or {})
         self._process: subprocess.Popen[bytes] | None = None

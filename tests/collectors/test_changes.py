@@ -1,0 +1,57 @@
+"""Whatever happens between two scrapes, each one publishes exactly what a full recount finds."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from exporter.collectors import audit_sql
+from exporter.counting import CountPolicy
+from tests.happenings import living
+from tests.looking import Clock, exporting
+
+STEPS = 60
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of counting, and what it relies on.
+
+    Attributes:
+        policy: What is believed, and how long.
+        flush: Whether the writers publish their statistics at once.
+        span: At how many ids the bisection of the audit log stops; its order is then relied on.
+    """
+
+    policy: CountPolicy
+    flush: bool
+    span: int | None = None
+
+
+WAYS = {
+    # Whatever a busy machine makes of the time that a count takes: all are cheap, or none is.
+    "all is cheap": Way(CountPolicy(cheap_seconds=3600), flush=False),
+    "all is dear": Way(CountPolicy(cheap_seconds=0), flush=True),
+    "the audit log is cheap, but long": Way(CountPolicy(cheap_seconds=3600), flush=False, span=20),
+    "the audit log is dear and long": Way(CountPolicy(cheap_seconds=0), flush=True, span=20),
+}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("way", WAYS)
+async def test_every_scrape_equals_a_full_recount_whatever_has_happened(
+    shape_url: str, way: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, clock = WAYS[way], Clock()
+    monkeypatch.setattr(audit_sql, "SPAN", chosen.span or 10**9)
+    async with (
+        living(shape_url, seed, clock, flush=chosen.flush, orderly=chosen.span is not None) as life,
+        exporting(shape_url, zone="America/Los_Angeles", clock=clock, policy=chosen.policy) as exporter,
+    ):
+        await exporter.check()
+        for step in range(STEPS):
+            await life.go_on()
+            try:
+                await exporter.check()
+            except AssertionError as error:
+                story = "\n".join(life.story[-40:])
+                raise AssertionError(f"after step {step}:\n{story}\n{error}") from None
