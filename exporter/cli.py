@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from exporter.database import Database
 
 
+# Longer than the usual scrape intervals, so that Prometheus need not connect anew for each scrape.
+_KEEP_ALIVE_SECONDS = 75
+
+
 class _Configured(click.Group):
     """A group whose commands are given the settings, and end with 2 if there are none to be had."""
 
@@ -80,6 +84,7 @@ def serve() -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=3,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
 
 

@@ -13,6 +13,7 @@ Changes that time alone brings within the horizon are counted beforehand, as *ch
 """
 
 from bisect import insort
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -223,10 +224,13 @@ class Holding:
         self._taken: Taken | None = None
         self._state: tuple[object, ...] | None = None
         self._until: datetime | None = None
+        # The best of the last few: a server that is busy for a moment does not make a small table a dear one.
+        self._costs: deque[float] = deque(maxlen=8)
 
     def keep(self, taken: Taken) -> None:
         """A count was taken."""
         self._taken = taken
+        self._costs.append(taken.cost)
         self._state = taken.pulse.state_of(self._tables, inserts=self._inserts)
         age = timedelta(seconds=self._policy.recount_seconds)
         self._until = min(taken.horizon, taken.windows.until, taken.pulse.now + age)
@@ -243,7 +247,7 @@ class Holding:
         if pulse.settled and pulse.snapshot == taken.snapshot:
             return False
         state = pulse.state_of(self._tables, inserts=self._inserts)
-        return taken.cost <= self._policy.cheap_seconds or state is None or state != self._state
+        return min(self._costs) <= self._policy.cheap_seconds or state is None or state != self._state
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +276,9 @@ class CountCollector:
         self._spec = spec
         self._families = {family.name: family for family in spec.families}
         self._holding = Holding(policy, spec.tables)
+        self._schema: Schema | None = None
         self._known: tuple[Key, ...] = ()
+        self._sql = ""
         self._tally = Tally()
 
     @property
@@ -296,8 +302,10 @@ class CountCollector:
 
     def statement(self, schema: Schema, pulse: Pulse) -> Statement:  # noqa: ARG002 - the protocol's form
         """Make the statement for this schema."""
-        self._known = tuple(self._spec.known(schema))
-        return Statement(self._spec.statement(schema))
+        if schema is not self._schema:
+            self._known, self._sql = tuple(self._spec.known(schema)), self._spec.statement(schema)
+            self._schema = schema
+        return Statement(self._sql)
 
     def absorb(self, rows: Sequence[Row], taken: Taken) -> None:
         """Replace the count."""

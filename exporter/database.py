@@ -33,9 +33,7 @@ select statement_timestamp() as now, pg_current_snapshot()::text as snapshot,
  where d.datname = current_database()
 """)
 _REFLECT = text(REFLECT)
-_TIMEOUTS = text(
-    "select set_config('statement_timeout', :statement, false), set_config('lock_timeout', :lock, false)"
-)
+_TIMEOUTS = text("select set_config('statement_timeout', :statement, false), set_config('lock_timeout', :lock, false)")
 # What the server says when it has no room or no wish for us, beyond refusing the socket.
 _LOCK_NOT_AVAILABLE = "55P03"
 _QUERY_CANCELED = "57014"

@@ -162,7 +162,10 @@ class Reader:
         """Return the statement object of a text, the same one each time, so that it is compiled once."""
         if len(self._texts) > 256:
             self._texts.clear()
-        return self._texts.setdefault(sql, text(sql))
+        statement = self._texts.get(sql)
+        if statement is None:
+            statement = self._texts[sql] = text(sql)
+        return statement
 
     def windows(self, now: datetime) -> Windows:
         """Return the windows at a moment."""

@@ -63,6 +63,7 @@ class Life:
             self._jump_in_sequence: 4,
             self._truncate: 2,
             self._maintain: 3,
+            self._disconnect: 2,
         }
 
     async def go_on(self) -> None:
@@ -144,6 +145,12 @@ class Life:
         command = self._random.choice(["analyze", "vacuum", "checkpoint", "select pg_stat_reset()"])
         self._tell(command)
         await self._writer.connection.execute(command)
+
+    async def _disconnect(self) -> None:
+        await self._writer.connection.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where application_name like 'unioncore-exporter%' and datname = current_database()"
+        )
 
     @asynccontextmanager
     async def _transaction(self, writer: Writer) -> AsyncIterator[None]:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from time import monotonic
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -17,6 +18,11 @@ from exporter.dsn import parse
 from exporter.metrics import Sample
 from exporter.reading import Reader
 from tests.recount import Counts, Visible, fetch, recount
+from tests.rows import Writer
+
+Inserts = list[tuple[str, dict[str, Any]]]
+# By how much a series has changed: its family without the prefix and its labels, and the difference as text.
+Changes = dict[tuple[str, ...], str]
 
 _IMMUTABLE = "unioncore_audit_immutable"
 _TOTAL = "unioncore_audit_events_total"
@@ -106,9 +112,26 @@ async def exporting(
     policy, clock = policy or CountPolicy(), clock or Clock()
     database = Database(parse(url), _LIMITS)
     reader = Reader(database, database_collectors(policy), zone=ZoneInfo(zone), policy=policy, clock=clock)
-    connection = await asyncpg.connect(url)
+    # Without a cache: a migration would make its statements invalid.
+    connection = await asyncpg.connect(url, statement_cache_size=0)
     try:
         yield Exporter(reader, connection, clock, ZoneInfo(zone))
     finally:
         await connection.close()
         await database.close()
+
+
+async def changed_by(url: str, writer: Writer, inserts: Inserts, *, zone: str, now: datetime) -> Changes:
+    """Insert rows under a stopped clock, and return what that changes; everything is recounted before and after."""
+    async with exporting(url, zone=zone, clock=Clock(now)) as exporter:
+        before = await exporter.check()
+        for table, values in inserts:
+            await writer.insert(table, **values)
+        after = await exporter.check()
+    zero = Decimal(0)
+    ends = (_TOTAL, "unioncore_audit_last_event_timestamp_seconds", "unioncore_audit_oldest_event_timestamp_seconds")
+    return {
+        (name.removeprefix("unioncore_"), *labels): str(delta)
+        for name, labels in before.keys() | after.keys()
+        if (delta := after.get((name, labels), zero) - before.get((name, labels), zero)) and name not in ends
+    }

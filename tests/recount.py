@@ -63,6 +63,10 @@ class Moment:
             return []
         return self.windows_of_day(self.day_of(aware(instant)))
 
+    def windows_of_date(self, when: date | None) -> list[str]:
+        """The windows that a date lies in, or a moment where it has a time of day."""
+        return self.windows_of(when) if isinstance(when, datetime) else self.windows_of_day(when)
+
     def windows_of_day(self, day: date | None) -> list[str]:
         today = self.day_of(self.now)
         if day is None or day > today:
@@ -165,7 +169,7 @@ def _dues(rows: Rows, moment: Moment, statuses: list[str], *, live: bool) -> Cou
         paid = row["amount_paid"] if live else row["amount"] if completed else Decimal(0)
         payments["unioncore_dues_payments", (status,)] += 1
         outstanding["unioncore_dues_outstanding_dollars", (status,)] += max(due - paid, Decimal(0))
-        for window in moment.windows_of_day(row["payment_date"]) if completed else ():
+        for window in moment.windows_of_date(row["payment_date"]) if completed else ():
             collected["unioncore_dues_collected_dollars", (window, label(row["payment_method"]))] += paid
     return payments | outstanding | collected
 

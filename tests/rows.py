@@ -145,7 +145,7 @@ class Writer:
 @asynccontextmanager
 async def writing(url: str) -> AsyncIterator[Writer]:
     """Lend a writer for the shape that the database has, where rows may come and go in any order."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, statement_cache_size=0)
     try:
         for table, name in await connection.fetch(
             "select conrelid::regclass::text, quote_ident(conname) from pg_constraint where contype = 'f'"

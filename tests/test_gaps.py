@@ -174,4 +174,4 @@ class Following(RuleBasedStateMachine):
 
 
 TestFollowing = Following.TestCase
-TestFollowing.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestFollowing.settings = settings(max_examples=150, stateful_step_count=40)

@@ -5,8 +5,10 @@ from exporter.schema import Schema
 
 WINDOWS = ("today", "7d")
 # Bisection stops at so many ids: counting them costs about a millisecond, and a table that is no larger is
-# counted whole, without relying on any order. As many at each end are asked for the newest and the oldest.
+# counted whole, without relying on any order.
 SPAN = 10_000
+# How many rows at each end of the table are asked for the newest and the oldest event.
+ENDS = 10_000
 
 # What the collector keeps for itself; no family has these names.
 SEEN = "seen"  # a, b: table, action; value: new events
@@ -30,16 +32,29 @@ def _fresh(schema: Schema) -> str:
         join audit_logs on {identity} between gap.first and gap.last)"""
 
 
-def _windows(family: Family, source: str) -> str:
-    return " union all ".join(
-        f"""
-    select '{family.name}', '{window}', null::text, count(*)::float8, null::timestamptz
-      from {source} where at >= cast(:start_{window} as timestamptz) and at <= cast(:now as timestamptz)
-    union all
-    select '{family.name}', '{window}', null, 1, at
-      from {source} where at > cast(:now as timestamptz) and at <= cast(:horizon as timestamptz)"""
+def _counted(source: str) -> str:
+    """Return the CTE `counted`: one pass over a source with the event times in `at`."""
+    counts = ", ".join(
+        f"""count(*) filter (where at >= cast(:start_{window} as timestamptz)
+                               and at <= cast(:now as timestamptz)) as "{window}\""""
         for window in WINDOWS
     )
+    return f"""
+    counted as materialized (
+      select {counts}, max(at) as newest, min(at) as oldest,
+             array_agg(at) filter (where at > cast(:now as timestamptz)
+                                     and at <= cast(:horizon as timestamptz)) as coming
+        from {source})"""
+
+
+def _windows(family: Family) -> str:
+    counts = ", ".join(f"""('{window}', "{window}")""" for window in WINDOWS)
+    return f"""
+    select '{family.name}', v.label, null::text, v.value::float8, null::timestamptz
+      from counted cross join lateral (values {counts}) v(label, value)
+    union all
+    select '{family.name}', v.label, null, 1, at from counted cross join lateral unnest(coming) at
+     cross join (values {", ".join(f"('{window}')" for window in WINDOWS)}) v(label)"""
 
 
 def _news(source_of_ids: str, below: str) -> str:
@@ -63,12 +78,12 @@ def _news(source_of_ids: str, below: str) -> str:
 def follow(schema: Schema, events: Family) -> str:
     """Return the statement that reads what is new: ids above :top, and in the gaps below it."""
     return f"""
-    with {_fresh(schema)}
+    with {_fresh(schema)}, {_counted("fresh")}
     {_news("(select id, at from fresh where id > cast(:top as bigint)) new_ids", "cast(:top as bigint)")}
     union all select '{TOP}', null, null, max(id), null from fresh
-    union all select '{NEWEST}', null, null, extract(epoch from max(at)), null from fresh
-    union all select '{OLDEST}', null, null, extract(epoch from min(at)), null from fresh
-    union all {_windows(events, "fresh")}"""
+    union all select '{NEWEST}', null, null, extract(epoch from newest), null from counted
+    union all select '{OLDEST}', null, null, extract(epoch from oldest), null from counted
+    union all {_windows(events)}"""
 
 
 def survey(schema: Schema, events: Family) -> str:
@@ -97,17 +112,20 @@ def survey(schema: Schema, events: Family) -> str:
              case when probe.at < {target} then halves.high else halves.middle end
         from (select low, high, (low + high) / 2 as middle from search where high - low > {SPAN}) halves
        cross join lateral ({rows} where {identity} >= halves.middle order by {identity} limit 1) probe),
-    region as materialized (
+    region as not materialized (
       select {identity} as id, {time.instant()} as at, {schema.columns["audit.table"]}::text as tab,
              {schema.columns["audit.action"]}::text as act
-        from audit_logs where {identity} >= (select max(low) from search))
+        from audit_logs where {identity} >= (select max(low) from search)),
+    {_counted("region")}
     {_news(ids, below)}
     union all select '{SURVEYED}', null, null, 1, null
     union all select distinct '{SEEN}', tab, act, 0, null::timestamptz
       from region where cast(:top as bigint) is null
     union all select '{TOP}', null, null, max(high), null from search
     union all select '{NEWEST}', null, null, extract(epoch from max(at)), null
-      from (select at from region union all (select at from ({rows} order by {identity} desc limit {SPAN}) l)) n
+      from (select newest as at from counted
+            union all (select at from ({rows} order by {identity} desc limit {ENDS}) l)) n
     union all select '{OLDEST}', null, null, extract(epoch from min(at)), null
-      from (select at from region union all (select at from ({rows} order by {identity} limit {SPAN}) f)) o
-    union all {_windows(events, "region")}"""
+      from (select oldest as at from counted
+            union all (select at from ({rows} order by {identity} limit {ENDS}) f)) o
+    union all {_windows(events)}"""

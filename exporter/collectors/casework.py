@@ -36,10 +36,7 @@ def _statement(schema: Schema) -> str:
     select '{FAMILIES[table].name}', {status}::text, null::text, count(*)::float8, null::timestamptz
       from {table} where {schema.alive(table)} group by {status}""")
     # A select of no rows, where the database has none of the tables.
-    return (
-        " union all ".join(selects)
-        or "select '', null::text, null::text, null::float8, null::timestamptz limit 0"
-    )
+    return " union all ".join(selects) or "select '', null::text, null::text, null::float8, null::timestamptz limit 0"
 
 
 def _known(schema: Schema) -> Iterator[Key]:

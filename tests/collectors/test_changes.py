@@ -8,6 +8,7 @@ from exporter.collectors import audit_sql
 from exporter.counting import CountPolicy
 from tests.happenings import living
 from tests.looking import Clock, exporting
+from tests.rows import writing
 
 STEPS = 60
 
@@ -20,11 +21,13 @@ class Way:
         policy: What is believed, and how long.
         flush: Whether the writers publish their statistics at once.
         span: At how many ids the bisection of the audit log stops; its order is then relied on.
+        track_counts: Whether the server keeps the statistics.
     """
 
     policy: CountPolicy
     flush: bool
     span: int | None = None
+    track_counts: bool = True
 
 
 WAYS = {
@@ -33,6 +36,7 @@ WAYS = {
     "all is dear": Way(CountPolicy(cheap_seconds=0), flush=True),
     "the audit log is cheap, but long": Way(CountPolicy(cheap_seconds=3600), flush=False, span=20),
     "the audit log is dear and long": Way(CountPolicy(cheap_seconds=0), flush=True, span=20),
+    "the server keeps no statistics": Way(CountPolicy(cheap_seconds=0), flush=False, track_counts=False),
 }
 
 
@@ -43,6 +47,10 @@ async def test_every_scrape_equals_a_full_recount_whatever_has_happened(
 ) -> None:
     chosen, clock = WAYS[way], Clock()
     monkeypatch.setattr(audit_sql, "SPAN", chosen.span or 10**9)
+    if not chosen.track_counts:
+        async with writing(shape_url) as writer:
+            name = await writer.connection.fetchval("select current_database()")
+            await writer.connection.execute(f"alter database {name} set track_counts = off")
     async with (
         living(shape_url, seed, clock, flush=chosen.flush, orderly=chosen.span is not None) as life,
         exporting(shape_url, zone="America/Los_Angeles", clock=clock, policy=chosen.policy) as exporter,

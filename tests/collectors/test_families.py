@@ -3,14 +3,12 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.counting import CountPolicy
-from tests.looking import Clock, exporting
-from tests.recount import TABLES, Counts
+from tests.looking import Changes, Clock, Inserts, changed_by, exporting
+from tests.recount import TABLES
 from tests.rows import SOFT_DELETED, Writer, writing
 
 # The exporter's clock stands still at this moment.
@@ -24,25 +22,11 @@ START = {
 TICK = timedelta(microseconds=1)
 DAY = timedelta(days=1)
 
-Inserts = list[tuple[str, dict[str, Any]]]
-Published = dict[tuple[str, ...], str]
-
 
 @pytest.fixture
 async def writer(shape_url: str) -> AsyncIterator[Writer]:
     async with writing(shape_url) as writer:
         yield writer
-
-
-def changes(before: Counts, after: Counts) -> Published:
-    """Return by how much each series has changed, as text."""
-    keys = sorted(before.keys() | after.keys())
-    zero = Decimal(0)
-    return {
-        (name.removeprefix("unioncore_"), *labels): str(delta)
-        for name, labels in keys
-        if (delta := after.get((name, labels), zero) - before.get((name, labels), zero))
-    }
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/Los_Angeles", "Asia/Kolkata", "Pacific/Auckland"])
@@ -78,7 +62,7 @@ async def test_empty_tables_publish_every_known_label_at_zero(shape_url: str, wr
 
 PAST, SOON, LATER = NOW - DAY, NOW + timedelta(seconds=2), NOW + timedelta(days=3)
 
-EDGES: dict[str, tuple[Inserts, Published]] = {
+EDGES: dict[str, tuple[Inserts, Changes]] = {
     "a lock that is about to expire still locks": (
         [("users", {"locked_until": SOON}), ("users", {"locked_until": NOW + TICK})],
         {("users", "locked"): "2"},
@@ -185,7 +169,7 @@ EDGES: dict[str, tuple[Inserts, Published]] = {
     ),
 }
 
-LIVE_EDGES: dict[str, tuple[Inserts, Published]] = {
+LIVE_EDGES: dict[str, tuple[Inserts, Changes]] = {
     "a soft-deleted row counts nowhere": (
         [
             (table, {"is_deleted": True, "payment_date": TODAY} if table == "dues_payments" else {"is_deleted": True})
@@ -208,18 +192,7 @@ LIVE_EDGES: dict[str, tuple[Inserts, Published]] = {
 }
 
 
-async def published_by(url: str, writer: Writer, inserts: Inserts) -> Published:
-    """Insert rows under a stopped clock, and return what that changes; everything is recounted before and after."""
-    async with exporting(url, zone=ZONE.key, clock=Clock(NOW)) as exporter:
-        before = await exporter.check()
-        for table, values in inserts:
-            await writer.insert(table, **values)
-        after = await exporter.check()
-    ends = ("audit_events_total", "audit_last_event_timestamp_seconds", "audit_oldest_event_timestamp_seconds")
-    return {key: delta for key, delta in changes(before, after).items() if key[0] not in ends}
-
-
-def in_this_shape(writer: Writer, published: Published) -> Published:
+def in_this_shape(writer: Writer, published: Changes) -> Changes:
     """Say a status in the words of the writer's shape."""
     return {
         (name, *(writer.word(name, word).lower() if word.isupper() else word for word in labels)): delta
@@ -230,7 +203,7 @@ def in_this_shape(writer: Writer, published: Published) -> Published:
 @pytest.mark.parametrize("edge", EDGES)
 async def test_an_edge_counts_as_the_contract_has_it(shape_url: str, writer: Writer, edge: str) -> None:
     inserts, expected = EDGES[edge]
-    assert await published_by(shape_url, writer, inserts) == in_this_shape(writer, expected)
+    assert await changed_by(shape_url, writer, inserts, zone=ZONE.key, now=NOW) == in_this_shape(writer, expected)
 
 
 @pytest.fixture
@@ -244,78 +217,7 @@ async def test_an_edge_of_the_live_shape_counts_as_the_contract_has_it(
     live_url: str, live_writer: Writer, edge: str
 ) -> None:
     inserts, expected = LIVE_EDGES[edge]
-    assert await published_by(live_url, live_writer, inserts) == expected
-
-
-NEW_LABELS = {"memberstatus": "EMERITUS", "duespaymentstatus": "In Dispute", "duespaymentmethod": "Zelle"}
-
-
-@pytest.mark.parametrize("cheap_seconds", [0.0, 60.0])
-async def test_an_enum_label_that_is_added_while_the_exporter_runs_gets_its_own_series(
-    live_url: str, live_writer: Writer, cheap_seconds: float
-) -> None:
-    async with exporting(
-        live_url, zone=ZONE.key, clock=Clock(NOW), policy=CountPolicy(cheap_seconds=cheap_seconds)
-    ) as exporter:
-        await exporter.check()
-        for name, new in NEW_LABELS.items():
-            await live_writer.connection.execute(f"alter type {name} add value '{new}'")
-        await live_writer.connection.execute("select pg_stat_force_next_flush()")
-        await live_writer.insert("members", status="EMERITUS")
-        await live_writer.insert("dues_payments", status="In Dispute", amount_due=9)
-        await live_writer.insert(
-            "dues_payments", status="PAID", payment_date=TODAY, payment_method="Zelle", amount_due=7, amount_paid=7
-        )
-        await live_writer.connection.execute("select pg_stat_force_next_flush()")
-        published = await exporter.look()
-    assert not exporter.errors
-    assert published["unioncore_members", ("emeritus", "foreman")] == 1
-    assert published["unioncore_dues_payments", ("in dispute",)] == 1
-    assert published["unioncore_dues_outstanding_dollars", ("in dispute",)] == 9
-    assert published["unioncore_dues_collected_dollars", ("today", "zelle")] == 7
-
-
-async def test_a_label_for_completed_that_is_added_while_the_exporter_runs_counts_as_completed(
-    live_url: str, live_writer: Writer
-) -> None:
-    async with exporting(live_url, zone=ZONE.key, clock=Clock(NOW), policy=CountPolicy(cheap_seconds=60)) as exporter:
-        before = await exporter.check()
-        await live_writer.connection.execute("alter type duespaymentstatus add value 'COMPLETED'")
-        await live_writer.insert("dues_payments", status="COMPLETED", payment_date=TODAY, amount_due=7, amount_paid=7)
-        after = await exporter.look()
-    today = ("unioncore_dues_collected_dollars", ("today", "unknown"))
-    assert after[today] - before[today] == 7
-
-
-async def test_text_statuses_are_one_whatever_their_case_and_new_words_are_series(documented_url: str) -> None:
-    rows: Inserts = [
-        ("members", {"status": status, "classification": word})
-        for status, word in (("Active", "Foreman"), ("aCTIVE", "FOREMAn"), ("on strike", "lineman"))
-    ]
-    rows += [
-        ("dues_payments", {"status": status, "payment_date": TODAY, "payment_method": method, "amount_due": 10})
-        for status, method in (("Completed", "Check"), ("cOMPLETED", "cHECK"), ("bounced", "check"), ("lost", None))
-    ]
-    # A status that is new owes nothing, which is a number too.
-    rows += [("dues_payments", {"status": "gift", "amount_due": 0})]
-    rows += [("students", {"status": "Active"}), ("students", {"status": "visiting"})]
-    async with writing(documented_url) as writer:
-        published = await published_by(documented_url, writer, rows)
-    assert published == {
-        ("members", "active", "foreman"): "2",
-        ("members", "on strike", "lineman"): "1",
-        ("dues_payments", "completed"): "2",
-        ("dues_payments", "bounced"): "1",
-        ("dues_payments", "lost"): "1",
-        ("dues_payments", "gift"): "1",
-        ("dues_outstanding_dollars", "bounced"): "10.00",
-        ("dues_outstanding_dollars", "lost"): "10.00",
-        ("dues_collected_dollars", "today", "check"): "20.00",
-        ("dues_collected_dollars", "7d", "check"): "20.00",
-        ("dues_collected_dollars", "30d", "check"): "20.00",
-        ("students", "active"): "1",
-        ("students", "visiting"): "1",
-    }
+    assert await changed_by(live_url, live_writer, inserts, zone=ZONE.key, now=NOW) == expected
 
 
 @pytest.mark.parametrize("timezone", ["America/Los_Angeles", "Asia/Kolkata"])

@@ -94,10 +94,12 @@ def fill(postgres: EmbeddedPostgres, scales: dict[str, Scale], cache: Path | Non
         postgres.create_database(name)
         create(postgres.url(name), "live", scale)
     if kept:
+        partial = kept.with_name(f"{kept.name}.{os.getpid()}")
+        partial.mkdir(parents=True)
         with _stopped(postgres):
-            kept.mkdir(parents=True)
-            _copy(postgres.data, kept / "data")
-            (kept / "password").write_text(postgres.password)
+            _copy(postgres.data, partial / "data")
+        (partial / "password").write_text(postgres.password)
+        partial.rename(kept)
 
 
 def _copy(source: Path, target: Path) -> None:
