@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -101,16 +102,18 @@ class AtScale:
 
 @dataclass
 class Side:
-    """One exporter on the demo's database, scraped after a few new audit events.
+    """One exporter on the demo's database.
 
     Attributes:
-        cost: What a scrape costs.
+        cost: What a scrape after a few new audit events costs.
+        still: What a scrape costs after nothing happened.
         cpu: Seconds of processor time that its process spends on one.
         resident: Bytes of memory that its process holds after them all.
         series: How many series one has.
     """
 
     cost: Cost = field(default_factory=Cost)
+    still: Cost = field(default_factory=Cost)
     cpu: float = 0.0
     resident: int = 0
     series: int = 0
@@ -172,7 +175,7 @@ class Bench:
             exporter = self._start(life, FULL)
             client = self._client(life, exporter)
             self._agree(exporter, page)
-            measure = self._meter, self._exporter, lambda: client.scrape().seconds
+            measure = self._meter, self._exporter, partial(_scrape_seconds, client)
             # In turns: whatever else the machine does meanwhile hits all alike.
             for _ in self._track("Page views and scrapes in every state", self._runs):
                 found.page.measure(self._meter, self._page, lambda: _seconds(naive.page_view, page))
@@ -209,10 +212,12 @@ class Bench:
             began = [processor_seconds(server.pid) for _, server, _ in sides]
             for _ in self._track("Scrapes of the demo's database", self._scrapes):
                 for (side, _, role), client in zip(sides, clients, strict=True):
+                    scrape = partial(_scrape_seconds, client)
                     happen.some_events()
-                    side.cost.measure(self._meter, role, lambda client=client: client.scrape().seconds)  # type: ignore[misc]
+                    side.cost.measure(self._meter, role, scrape)
+                    side.still.measure(self._meter, role, scrape)
             for (side, server, _), before in zip(sides, began, strict=True):
-                side.cpu = (processor_seconds(server.pid) - before) / self._scrapes
+                side.cpu = (processor_seconds(server.pid) - before) / (2 * self._scrapes)
                 side.resident = _resident_bytes(server.pid)
                 side.series = len(series_of(server))
             check_complete(clients[0].scrape().text)
@@ -240,9 +245,9 @@ class Bench:
         other = self._client(life, self._start(life, TENTH))
         for _ in self._track("Scrapes beside a tenth of the audit events", self._scrapes):
             happen.some_events()
-            found.beside.measure(self._meter, self._exporter, lambda: client.scrape().seconds)
+            found.beside.measure(self._meter, self._exporter, partial(_scrape_seconds, client))
             elsewhere.some_events()
-            found.tenth.measure(self._meter, self._exporter, lambda: other.scrape().seconds)
+            found.tenth.measure(self._meter, self._exporter, partial(_scrape_seconds, other))
 
     def _start(self, life: ExitStack, database: str) -> Exporter:
         return life.enter_context(Exporter(self._exporter.url(database), env=_ENVIRONMENT))
@@ -278,6 +283,10 @@ def _seconds(act: Callable[[Session], object], session: Session) -> float:
     began = time.perf_counter()
     act(session)
     return time.perf_counter() - began
+
+
+def _scrape_seconds(client: Client) -> float:
+    return client.scrape().seconds
 
 
 def _resident_bytes(pid: int) -> int:

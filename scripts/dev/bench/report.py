@@ -73,7 +73,7 @@ def at_scale(found: AtScale, title: str) -> Table:
 
 def on_demo(found: OnDemo, title: str, rival: str) -> Table:
     """Return the table of the two exporters on the demo's database."""
-    table = Table("a scrape after a few new audit events", "exporter", title=title, title_justify="left")
+    table = Table("a scrape", "exporter", title=title, title_justify="left")
     sides: list[Side] = [found.ours]
     if found.theirs is not None:
         table.add_column(rival)
@@ -87,13 +87,15 @@ def on_demo(found: OnDemo, title: str, rival: str) -> Table:
         table.add_row(name, *texts, *ratio)
 
     for name, seconds in (
-        ("wall ms", [side.cost.wall for side in sides]),
-        ("database ms", [side.cost.database for side in sides]),
+        ("wall ms, nothing happened", [side.still.wall for side in sides]),
+        ("wall ms, a few new audit events", [side.cost.wall for side in sides]),
+        ("database ms, nothing happened", [side.still.database for side in sides]),
+        ("database ms, a few new audit events", [side.cost.database for side in sides]),
         ("processor ms of the exporter's process", [side.cpu for side in sides]),
     ):
         add(name, seconds, [_ms(value) for value in seconds])
     statements = [side.cost.statements for side in sides]
-    add("statements", statements, [f"{value:g}" for value in statements])
+    add("statements, a few new audit events", statements, [f"{value:g}" for value in statements])
     resident = [side.resident / _MEGABYTE for side in sides]
     add("resident MB", resident, [f"{value:.1f}" for value in resident])
     table.add_row("series from the database", *(str(side.series) for side in sides))
@@ -115,7 +117,8 @@ def targets(scale: AtScale, demo: OnDemo) -> list[Target]:
         at_least("every table changed: less database time", scale.page.database / scale.changed.database, 5),
         at_most("cold start to the first complete scrape", scale.cold.wall, 2, "s"),
         at_most("ten times the audit events: a scrape takes", scale.beside.wall / scale.tenth.wall, 1.3, "x"),
-        at_most("small database: a scrape", ours.cost.wall * 1000, 5, "ms"),
+        at_most("small database: a scrape", ours.still.wall * 1000, 5, "ms"),
+        at_most("  after a few new audit events", ours.cost.wall * 1000, 5, "ms"),
         *([at_most("  beside query-exporter", ours.cost.wall / theirs.cost.wall, 0.5, "x")] if theirs else []),
         at_most("  statements", ours.cost.statements, 8, "a scrape"),
         at_most("  resident memory", ours.resident / _MEGABYTE, 75, "MB"),
