@@ -21,6 +21,7 @@ _TROUBLE = {
     "PartialCredentialsError": f"the credentials are incomplete: {_CREDENTIALS}",
     "PermanentRedirect": "the bucket lies in another region: set AWS_DEFAULT_REGION",
     "AuthorizationHeaderMalformed": "the bucket lies in another region: set AWS_DEFAULT_REGION",
+    "InvalidObjectState": "it lies in cold storage: have a copy brought back first (aws s3api restore-object)",
     "EndpointConnectionError": "the endpoint cannot be reached: look at the network and AWS_ENDPOINT_URL",
     "ConnectTimeoutError": "the endpoint cannot be reached in time: look at the network and AWS_ENDPOINT_URL",
     "ReadTimeoutError": "the endpoint does not answer in time",

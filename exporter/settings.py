@@ -24,7 +24,12 @@ class ConfigurationError(Exception):
     """The configuration can't be used; the message has one line for each error."""
 
 
-def _zone(name: str) -> str:
+def zone_name(name: str) -> str:
+    """Check that a text names a time zone.
+
+    Raises:
+        ValueError: It does not.
+    """
     try:
         ZoneInfo(name)
     except (ValueError, KeyError, OSError) as error:
@@ -113,7 +118,7 @@ class CommonSettings(BaseSettings):
 class Settings(CommonSettings):
     """What can be configured of the exporter."""
 
-    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+    timezone: Annotated[str, AfterValidator(zone_name)] = Field(
         "UTC",
         validation_alias="UNIONCORE_TIMEZONE",
         description='The zone whose calendar day is "today".',

@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
 
+import scripts.archive.settings
+import scripts.backup.settings
+import scripts.job.settings
 from exporter.board import HEALTH
 from exporter.contract import COLLECTORS
 from exporter.settings import Settings, variable_of
@@ -41,7 +45,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Backups and job results": ("BACKUP_DIR", "S3_BUCKET", "S3_PREFIX", "S3_PATH_STYLE", "UNIONCORE_STATE_DIR"),
     "Logs": ("UNIONCORE_LOG_FORMAT", "UNIONCORE_LOG_LEVEL"),
 }
-_BOUNDS = {"gt": "more than {:g}", "ge": "at least {:g}", "le": "at most {:g}"}
+_JOBS = (scripts.job.settings, scripts.backup.settings, scripts.archive.settings)
+_BOUNDS = {"gt": "more than {:.7g}", "ge": "at least {:.7g}", "le": "at most {:.7g}"}
 
 
 def configuration() -> str:
@@ -57,9 +62,10 @@ def configuration() -> str:
             f"GROUPS and the settings differ in {set(grouped) ^ set(fields) or 'a name that is there twice'}"
         )
     sections = "\n".join(f"## {title}\n\n{_table(names, fields)}" for title, names in GROUPS.items())
+    jobs = "\n".join(f"### {title}\n\n{_table(own, own)}" for title, own in _jobs())
     return f"""# Configuration
 
-{_made_from("exporter/settings.py")}
+{_made_from("exporter/settings.py and the jobs' settings in scripts/")}
 
 Every setting is an environment variable; one that is empty counts as not set. Only the database's address is required:
 `DATABASE_URL`, or `DB_HOST` and its companions.
@@ -72,6 +78,12 @@ All errors are reported at once, each with its variable's name, and the command 
 holds a secret.
 
 {sections}
+## The jobs
+
+They share the settings of the database, of the backups, of logs and UNIONCORE_PUSH_TOKEN with the exporter. A job reads
+its own settings only: a wrong value stops no other.
+
+{jobs}
 ## Examples
 
 {_examples(fields)}"""
@@ -97,6 +109,20 @@ ends now.
 {sections}"""
 
 
+def _jobs() -> Iterator[tuple[str, Mapping[str, FieldInfo]]]:
+    """Yield each class of the jobs' settings: a title, and the variables that it adds."""
+    for module in _JOBS:
+        for kind in vars(module).values():
+            if getattr(kind, "__module__", "") == module.__name__ and hasattr(kind, "model_fields"):
+                own = {
+                    variable_of(field): field
+                    for name, field in kind.model_fields.items()
+                    if name in kind.__annotations__
+                }
+                title = kind.__doc__.partition("\n")[0].removeprefix("What can be configured of ").rstrip(".")
+                yield title[0].upper() + title[1:], own
+
+
 def _made_from(source: str) -> str:
     return f"<!-- Made by `make docs` from {source}: change it there. -->"
 
@@ -105,7 +131,7 @@ def _table(names: Iterable[str], fields: Mapping[str, FieldInfo]) -> str:
     rows = ["| variable | default | values | what it is |", "| --- | --- | --- | --- |"]
     for name in names:
         field = fields[name]
-        default = "" if field.default in (None, "") else f"`{_plain(field.default)}`"
+        default = "" if field.default in (None, "", PydanticUndefined) else f"`{_plain(field.default)}`"
         meaning = (field.description or "").replace("|", "\\|")
         rows.append(f"| `{name}` | {default} | {_values(field)} | {meaning} |")
     return "".join(f"{row}\n" for row in rows)
@@ -120,8 +146,9 @@ def _values(field: FieldInfo) -> str:
     if field.annotation is bool:
         return "`true`, `false`"
     if get_origin(field.annotation) is Literal:
-        return ", ".join(f"`{value}`" for value in get_args(field.annotation))
-    if SecretStr in (field.annotation, *get_args(field.annotation)):
+        return ", ".join(f"`{value}`" for value in get_args(field.annotation) if value)
+    alternatives = (field.annotation, *get_args(field.annotation))
+    if any(SecretStr in (kind, *get_args(kind)) for kind in alternatives):
         return "secret"
     return ", ".join(
         words.format(bound)

@@ -13,6 +13,7 @@ import json
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -98,28 +99,35 @@ class Sink:
         self.jira = Jira()
         self._received: list[Received] = []
         self._news = threading.Condition()
-        self._http = ThreadingHTTPServer((host, self.port), self._handler())
-        self._http.daemon_threads = True
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
-        self._smtp = Controller(
-            _Mailbox(self),
-            hostname=host,
-            port=self.smtp_port,
-            tls_context=tls,
-            require_starttls=tls is not None,
-            auth_required=tls is not None,
-            authenticator=lambda *args: AuthResult(success=_is_login(args[-1], login)),
-        )
+        self._host, self._tls, self._login = host, tls, login
+        self._stop = ExitStack()
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._smtp.start()
+        http = ThreadingHTTPServer((self._host, self.port), self._handler())
+        http.daemon_threads = True
+        self._stop.callback(http.server_close)
+        smtp = Controller(
+            _Mailbox(self),
+            hostname=self._host,
+            port=self.smtp_port,
+            tls_context=self._tls,
+            require_starttls=self._tls is not None,
+            auth_required=self._tls is not None,
+            auth_exclude_mechanism=["LOGIN"],  # aiosmtpd's asks for the user in words of its own
+            authenticator=lambda *args: AuthResult(success=_is_login(args[-1], self._login)),
+        )
+        smtp.start()
+        self._stop.callback(smtp.stop)
+        threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
+        self._stop.callback(http.shutdown)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._smtp.stop()
-        self._http.shutdown()
-        self._http.server_close()
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening; calling it again does nothing."""
+        self._stop.close()
 
     def received(self, *services: str) -> list[Received]:
         """Return what came, in order.

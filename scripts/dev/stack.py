@@ -46,7 +46,7 @@ class Stack:
         postgres: The database server; the database is called `unioncore`.
         exporter: The exporter.
         prometheus: Prometheus, with the repository's configuration.
-        alertmanager: Alertmanager; None as long as the repository has no configuration for it.
+        alertmanager: Alertmanager, with the configuration that is rendered, and no receiver.
         trickle: The process that makes things happen in the database.
     """
 
@@ -116,15 +116,22 @@ def start(
     with step("Starting Prometheus and what it needs"):
         configuration = make_directory("unioncore-configuration-")
         life.callback(remove_directory, configuration)
-        alertmanager = None
-        if (_REPOSITORY / "alertmanager" / "alertmanager.yml").is_file():
-            shutil.copytree(_REPOSITORY / "alertmanager", configuration / "alertmanager")
-            config = configuration / "alertmanager" / "alertmanager.yml"
-            alertmanager = life.enter_context(Alertmanager(config, port=ports[2]))
+        alertmanager = life.enter_context(Alertmanager(_render(configuration / "rendered"), port=ports[2]))
         config = configure_prometheus(configuration / "prometheus", exporter, alertmanager)
         prometheus = life.enter_context(Prometheus(config, port=ports[1]))
         trickle = _trickle(life, postgres.url(DATABASE), seed)
     return Stack(postgres, exporter, prometheus, alertmanager, trickle)
+
+
+def _render(directory: Path) -> Path:
+    """Render Alertmanager's configuration, without a single receiver, and return its path."""
+    subprocess.run(
+        [sys.executable, "-m", "scripts.render_config", "--output", directory],
+        env=os.environ | {"UNIONCORE_ALERTS_MAY_GO_NOWHERE": "yes", "UNIONCORE_URL": "http://127.0.0.1:1"},
+        check=True,
+        capture_output=True,
+    )
+    return directory / "alertmanager" / "alertmanager.yml"
 
 
 def configure_prometheus(directory: Path, exporter: Server, alertmanager: Server | None) -> Path:
@@ -140,9 +147,11 @@ def configure_prometheus(directory: Path, exporter: Server, alertmanager: Server
     """
     shutil.copytree(_REPOSITORY / "prometheus", directory)
     targets = directory / "targets"
-    for name, server in {"exporter": exporter, "alertmanager": alertmanager}.items():
-        addresses = [f"127.0.0.1:{server.port}"] if server else []
-        (targets / f"{name}.yml").write_text(yaml.safe_dump([{"targets": addresses}]))
+    servers = {"exporter": exporter, "alertmanager": alertmanager}
+    # What is not started here is not looked for: the targets that the repository ships are a deployment's.
+    for path in targets.glob("*.yml"):
+        server = servers.get(path.stem)
+        path.write_text(yaml.safe_dump([{"targets": [f"127.0.0.1:{server.port}"]}] if server else []))
     config = directory / "prometheus.yml"
     content = yaml.safe_load(config.read_text())
     interval = f"{SCRAPE_SECONDS}s"

@@ -1,0 +1,1 @@
+"""The groups of rules, one file a subject."""

@@ -1,0 +1,147 @@
+"""The database server, as the exporter and postgres_exporter see it."""
+
+from scripts.alerting.groups.probes import EXPORTER, POSTGRES
+from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, number, words
+from scripts.alerting.thresholds import THRESHOLDS as LIMITS
+
+_SIZE = "instance:pg_database_size_bytes:sum"
+DISK = "unioncore:database_disk:bytes"
+"""The size of the database's disk, which no exporter can see on a managed server: the site tells."""
+
+# `for` and `keep_firing_for`: see UnionCoreDown.
+OUTAGE = Group(
+    "unioncore-database-outage",
+    [
+        Alert(
+            name="UnionCoreDatabaseDown",
+            expr="unioncore_up == 0",
+            wait="30s",
+            keep="2m",
+            severity=Severity.CRITICAL,
+            service="database",
+            summary="UnionCore's database does not answer",
+            description="The database has not answered the exporter {{ $labels.instance }} for at least 30 seconds: it "
+            "is stopped, hangs, can't be reached, or refuses the login. UnionCore can't work without it.",
+            dashboard="service",
+        ),
+    ],
+    interval="5s",
+)
+
+DATABASE = Group(
+    "unioncore-database",
+    [
+        Record("instance:pg_stat_activity_count:sum", f"sum by (instance) (pg_stat_activity_count{{{POSTGRES}}})"),
+        # pg_settings_reserved_connections is there from PostgreSQL 16 on only.
+        Record(
+            "instance:pg_settings_max_connections:usable",
+            lines(
+                f"sum by (instance) (pg_settings_max_connections{{{POSTGRES}}})",
+                f'- sum by (instance) ({{__name__=~"pg_settings_(superuser_)?reserved_connections",{POSTGRES}}})',
+            ),
+        ),
+        Record(
+            "instance:pg_connections:ratio",
+            "instance:pg_stat_activity_count:sum / instance:pg_settings_max_connections:usable",
+        ),
+        Record(_SIZE, f"sum by (instance) (pg_database_size_bytes{{{POSTGRES}}})"),
+        Alert(
+            name="UnionCoreDatabaseUnwatched",
+            # An exporter that can't be scraped is told of as that.
+            expr=lines("absent(unioncore_up)", f"and on () up{{{EXPORTER}}} == 1"),
+            wait="5m",
+            keep="5m",
+            severity=Severity.HIGH,
+            service="monitoring",
+            summary="Nobody watches whether the database is up",
+            description="The exporter can be scraped, but for at least 5 minutes it has not said whether the database "
+            "answers (unioncore_up). An outage of the database would not be noticed here.",
+            dashboard="watchers",
+        ),
+        Alert(
+            name="UnionCoreDatabaseConnectionsHigh",
+            expr=f"instance:pg_connections:ratio > {LIMITS.connections}",
+            wait="5m",
+            keep="5m",
+            severity=Severity.HIGH,
+            service="database",
+            summary="The database is running out of connections",
+            description="{{ $value | humanizePercentage }} of the connections that the database behind "
+            "{{ $labels.instance }} allows are taken, for at least 5 minutes; "
+            f"more than {LIMITS.connections:.0%} is too near to the limit. "
+            "At the limit UnionCore can't log anybody in.",
+            dashboard="service",
+        ),
+        Alert(
+            name="UnionCoreDatabaseDeadlocks",
+            expr=f"increase(pg_stat_database_deadlocks{{{POSTGRES}}}[15m]) > {number(LIMITS.deadlocks)}",
+            wait="1m",
+            keep="15m",
+            severity=Severity.MEDIUM,
+            service="database",
+            summary="Transactions in the database block each other for good",
+            description='About {{ printf "%.0f" $value }} deadlocks in the database {{ $labels.datname }} within '
+            "15 minutes. PostgreSQL ends one of the two transactions each time: somebody's change was lost with an "
+            "error.",
+            dashboard="service",
+        ),
+        Alert(
+            name="UnionCoreDatabaseLongTransaction",
+            # The operations jobs have time limits of their own.
+            expr=lines(
+                "max by (instance, datname, usename, application_name, state) (",
+                f'  pg_stat_activity_max_tx_duration{{{POSTGRES},application_name!~"unioncore-ops/.*",'
+                'backend_type="client backend"}',
+                f") > {duration(LIMITS.transaction)}",
+            ),
+            wait="2m",
+            keep="5m",
+            severity=Severity.MEDIUM,
+            service="database",
+            summary="A transaction in the database is open for too long",
+            description='{{ with $labels.application_name }}"{{ . }}"{{ else }}A program without a name{{ end }} '
+            "(user {{ $labels.usename }}) has had a transaction open in {{ $labels.datname }} for "
+            '{{ $value | humanizeDuration }}; it is "{{ $labels.state }}". It holds its locks, and dead rows can\'t '
+            "be cleaned up.",
+            dashboard="service",
+        ),
+        Alert(
+            name="UnionCoreDatabaseGrowing",
+            expr=lines(
+                f"{_SIZE} - {_SIZE} offset 1d > {LIMITS.growth_share} * {_SIZE} offset 1d",
+                f"and {_SIZE} - {_SIZE} offset 1d > {number(LIMITS.growth_bytes)}",
+            ),
+            wait="15m",
+            keep="30m",
+            severity=Severity.MEDIUM,
+            service="database",
+            summary="The database grows unusually fast",
+            description="The databases behind {{ $labels.instance }} have grown by {{ $value | humanize1024 }}B within "
+            f"a day, more than {LIMITS.growth_share:.0%} of their size. "
+            "If that goes on, the disk fills up, and a full disk stops UnionCore.",
+            dashboard="service",
+        ),
+        Alert(
+            name="UnionCoreDatabaseDiskFilling",
+            expr=lines(
+                f"{_SIZE} / on () group_left () {DISK}",
+                f"  > {LIMITS.database_disk}",
+                "or (",
+                f"  {_SIZE} / on () group_left () {DISK}",
+                f"  and on (instance) predict_linear({_SIZE}[1d], {number(LIMITS.database_disk_ahead)})",
+                f"    > on () group_left () {DISK}",
+                f"  and on (instance) {_SIZE} offset 12h",
+                ")",
+            ),
+            wait="15m",
+            keep="30m",
+            severity=Severity.HIGH,
+            service="database",
+            summary="The database's disk fills up",
+            description="The databases behind {{ $labels.instance }} take {{ $value | humanizePercentage }} of their "
+            f"disk; at the rate of the last day it is full within {words(LIMITS.database_disk_ahead)}, or it is more "
+            f"than {LIMITS.database_disk:.0%} full already. A full disk stops UnionCore.",
+            dashboard="service",
+        ),
+    ],
+)

@@ -1,0 +1,189 @@
+"""The run that archives: finds the rows that are in no chunk, and makes chunks of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from asyncpg import Connection
+
+from scripts.archive.chunks import Chunk, ChunkName, multirange
+from scripts.archive.extract import Draft, Extractor, Stretch
+from scripts.archive.place import Archive, Holdings, open_archive
+from scripts.archive.settings import ArchiveSettings
+from scripts.archive.table import PINNED, AuditTable, describe
+from scripts.job.console import Meter
+from scripts.job.exits import Exit, JobError
+from scripts.job.frame import Outcome, Run
+
+
+async def archive(run: Run[ArchiveSettings]) -> Outcome:
+    """Archive every row that is old enough and in no chunk; in a dry run, only count them."""
+    place = open_archive(run.settings)
+    async with run.connect(None, **PINNED, default_transaction_read_only="on") as connection:
+        holdings = await place.holdings()
+        table = await describe(connection)
+        now = await connection.fetchval("select now()")
+        cutoff = now - timedelta(days=run.settings.archive_threshold_days)
+        exporting = _Export(run=run, place=place, holdings=holdings, connection=connection, table=table, cutoff=cutoff)
+        await exporting.run()
+    return exporting.outcome()
+
+
+class _Export:
+    """One run: what it knows, and what it has done."""
+
+    def __init__(
+        self,
+        *,
+        run: Run[ArchiveSettings],
+        place: Archive,
+        holdings: Holdings,
+        connection: Connection,
+        table: AuditTable,
+        cutoff: datetime,
+    ) -> None:
+        self._run = run
+        self._place = place
+        self._holdings = holdings
+        self._connection = connection
+        self._table = table
+        self._cutoff = cutoff
+        self._extractor = Extractor(connection, table, cutoff, run.settings.archive_chunk_rows)
+        self._rows = 0
+        self._chunks: list[ChunkName] = []
+        self._bytes = 0
+        self._removed = 0
+
+    def outcome(self) -> Outcome:
+        """Return what was done."""
+        return Outcome(
+            self._rows,
+            {
+                "rows": self._rows,
+                "chunks": len(self._chunks),
+                "bytes": self._bytes,
+                "location": self._place.location,
+                "older_than": self._cutoff.isoformat(timespec="seconds"),
+                "orphans_removed": self._removed,
+            },
+        )
+
+    async def run(self) -> None:
+        """Go through the whole audit log."""
+        try:
+            with self._run.progress("archive", None, "rows") as meter:
+                async for stretch in self._stretches():
+                    if self._run.dry_run:
+                        self._rows += await self._extractor.count(stretch)
+                    else:
+                        await self._archive(stretch, meter)
+        except JobError as error:
+            raise JobError(error.exit, str(error), {**self.outcome().details, **error.details}) from error
+        if not self._run.dry_run:
+            await self._tidy()
+
+    async def _stretches(self) -> AsyncIterator[Stretch]:
+        """Go through the stretches that have rows to archive."""
+        key = self._table.id
+        (ends,) = await self._connection.fetch(
+            f"select min({key}) as lowest, max({key}) as highest from {self._table.name}"
+        )
+        if ends["lowest"] is None:
+            return
+        after = -1
+        for names in _overlapping(self._holdings.chunks):
+            upto = max(name.last for name in names)
+            # All that is below the first row was deleted, and can't come back: ids are given once.
+            if upto >= ends["lowest"]:
+                chunks = await self._place.load(names)
+                stretch = Stretch(after, upto, multirange(chunk.facts.ids for chunk in chunks))
+                if await self._has_more(stretch, chunks):
+                    yield stretch
+            after = upto
+        # What comes in from now on is the next run's.
+        yield Stretch(after, ends["highest"])
+
+    async def _has_more(self, stretch: Stretch, chunks: Sequence[Chunk]) -> bool:
+        """Say whether a stretch that is archived has rows that are not: they were committed, or grew old, later."""
+        key, time = self._table.id, self._table.time
+        (found,) = await self._connection.fetch(
+            f"""
+            select count(*) filter (where not archived and time < $4) as more,
+                   min(id) filter (where archived and not time between $5 and $6) as strange
+              from (select {key} as id, {time} as time, {key}::int8 <@ (select $3::text::int8multirange) as archived
+                      from {self._table.name} where {key} > $1 and {key} <= $2) known
+            """,
+            stretch.after,
+            stretch.upto,
+            stretch.archived,
+            *(
+                self._table.bound(moment)
+                for moment in (
+                    self._cutoff,
+                    min(chunk.facts.oldest for chunk in chunks),
+                    max(chunk.facts.newest for chunk in chunks),
+                )
+            ),
+        )
+        if found["strange"] is not None:
+            raise JobError(
+                Exit.REFUSED,
+                f"row {found['strange']} of {self._table.name} is another one than {self._place.location} has by that "
+                "id: the archive is of another database; give this one a place of its own (ARCHIVE_DIR or S3_PREFIX)",
+            )
+        return bool(found["more"])
+
+    async def _archive(self, stretch: Stretch, meter: Meter) -> None:
+        """Make chunks of what a stretch has: while one goes into the archive, the next one is made."""
+        making = asyncio.create_task(self._extractor.next(stretch))
+        try:
+            while (draft := await making) is not None:
+                stretch = stretch._replace(after=draft.name.last)
+                making = asyncio.create_task(self._extractor.next(stretch))
+                await self._finish(draft, meter)
+        finally:
+            making.cancel()
+            (left,) = await asyncio.gather(making, return_exceptions=True)
+            if isinstance(left, Draft):
+                left.file.close()
+
+    async def _finish(self, draft: Draft, meter: Meter) -> None:
+        """Bring a chunk into the archive, read it back, and only then write its manifest."""
+        with draft.file:
+            await self._place.write(draft.name.key, draft.file, draft.content.sha256, self._holdings.orphans)
+        chunk = Chunk.of(
+            draft.name, draft.facts, draft.content, started_at=draft.started_at, finished_at=datetime.now(UTC)
+        )
+        await self._place.verify(chunk)
+        await self._place.commit(chunk)
+        self._run.log.debug("archived", chunk=chunk.name.key, rows=chunk.facts.rows)
+        self._chunks.append(chunk.name)
+        self._rows += chunk.facts.rows
+        self._bytes += chunk.manifest.size
+        meter.advance(chunk.facts.rows)
+
+    async def _tidy(self) -> None:
+        """Remove what earlier runs have left unfinished, and move what is verified into its storage class."""
+        objects = self._place.objects
+        for key in sorted(self._holdings.orphans - {name.key for name in self._chunks}):
+            await objects.in_thread(objects.delete, key)
+            self._run.log.info("removed a file that a run has left without a manifest", file=key)
+            self._removed += 1
+        # This run has the lock, so no other one writes.
+        self._removed += await objects.in_thread(objects.clean, self._run.started_at)
+        for name in [*self._holdings.warm(self._place.cold), *self._chunks]:
+            await self._place.cool(name)
+
+
+def _overlapping(names: Iterable[ChunkName]) -> Iterator[list[ChunkName]]:
+    """Group chunks, given by ascending ids, whose ranges of ids overlap: a chunk, and what was late for it."""
+    group: list[ChunkName] = []
+    last = -1
+    for name in names:
+        if group and name.first > last:
+            yield group
+            group = []
+        group.append(name)
+        last = max(last, name.last)
+    if group:
+        yield group

@@ -1,0 +1,149 @@
+"""The guard of the audit log, in the database: what lets archived rows be deleted, and nothing else.
+
+What it is and how it holds is told in `scripts/sql/audit_guard_install.sql`.
+"""
+
+import re
+from pathlib import Path
+
+import asyncpg
+from asyncpg import Connection
+
+from exporter.collectors.immutability import GUARD_CLAUSE, GUARD_ROLE, GUARDED
+from exporter.schema import quoted
+from scripts.archive.chunks import Chunk, multirange
+from scripts.archive.settings import DeleteSettings
+from scripts.archive.table import CELL, DIGEST, PINNED, describe
+from scripts.job.exits import Exit, JobError
+from scripts.job.frame import Outcome, Run
+
+_SQL = Path(__file__).parents[1] / "sql"
+_TRIGGER_FUNCTION = "prevent_audit_modification()"
+_TRUNCATE_TRIGGER = "audit_logs_prevent_truncate"
+_RECORD = f"{GUARD_ROLE}.record_archive(text,int8multirange,bigint,text,text[],text)"
+_DELETE = f"{GUARD_ROLE}.delete_archived(text)"
+# What the guard's functions raise (audit_guard_install.sql).
+_DIFFERENT = "UCG01"
+_FORBIDDEN = "UCG02"
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+async def install(run: Run[DeleteSettings], job_role: str) -> Outcome:
+    """Install the guard, or change how young the rows may be that it deletes.
+
+    Args:
+        run: The run; UNIONCORE_AUDIT_RETENTION_DAYS becomes part of the guard.
+        job_role: The role that `archive --delete` logs in as; empty: the one of this run.
+    """
+    days = retention_days(run.settings)
+    await _execute(
+        run, "audit_guard_install.sql", retention_days=str(days), grantee=quoted(job_role or run.address.user)
+    )
+    return Outcome(1, {"role": GUARD_ROLE, "retention_days": days})
+
+
+async def remove(run: Run[DeleteSettings]) -> Outcome:
+    """Remove the guard."""
+    await _execute(run, "audit_guard_remove.sql")
+    return Outcome(1, {"role": GUARD_ROLE})
+
+
+def retention_days(settings: DeleteSettings) -> int:
+    """Return for how many days audit events stay in the database at least.
+
+    Raises:
+        JobError: The operator has not said so.
+    """
+    if settings.audit_retention_days is None:
+        raise JobError(
+            Exit.REFUSED,
+            "set UNIONCORE_AUDIT_RETENTION_DAYS to the number of days after which archived audit events may be deleted",
+        )
+    return settings.audit_retention_days
+
+
+async def require(connection: Connection) -> None:
+    """Make sure that the guard is there for this role.
+
+    Raises:
+        JobError: It is not.
+    """
+    there = await connection.fetchval("select to_regprocedure($1) is not null", _RECORD)
+    if not there:
+        raise JobError(
+            Exit.REFUSED,
+            "the database's triggers refuse to delete audit events, and have no guard that would let archived ones "
+            "pass: install it, by `unioncore-ops archive install-guard`",
+        )
+    may = await connection.fetchval(
+        "select bool_and(has_function_privilege(f, 'execute')) from unnest($1::text[]) f", [_RECORD, _DELETE]
+    )
+    if not may:
+        raise JobError(
+            Exit.REFUSED,
+            "the guard is not for this role: install it by `unioncore-ops archive install-guard --job-role ROLE`",
+        )
+
+
+async def delete(connection: Connection, chunk: Chunk) -> int:
+    """Delete a chunk's rows, all or none, in a transaction of its own; return how many.
+
+    Args:
+        connection: The database.
+        chunk: A chunk whose file is known to be what its manifest says.
+
+    Raises:
+        JobError: The rows are not those of the chunk (NOT_VERIFIED), or the guard forbids it (REFUSED).
+        asyncpg.PostgresError: The database can't do it.
+    """
+    facts = chunk.facts
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                f"select {GUARD_ROLE}.record_archive($1, $2::text::int8multirange, $3, $4, $5, $6)",
+                chunk.name.key,
+                multirange([facts.ids]),
+                facts.rows,
+                facts.digest,
+                chunk.column_names,
+                chunk.manifest.sha256,
+            )
+            return int(await connection.fetchval(f"select {GUARD_ROLE}.delete_archived($1)", chunk.name.key))
+    except asyncpg.PostgresError as error:
+        exits = {_DIFFERENT: Exit.NOT_VERIFIED, _FORBIDDEN: Exit.REFUSED}
+        if error.sqlstate not in exits:
+            raise
+        raise JobError(exits[error.sqlstate], f"nothing of the chunk was deleted: {error}") from error
+
+
+async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> None:
+    async with run.connect() as connection:
+        table = await describe(connection)
+        names |= {
+            "role": GUARD_ROLE,
+            "table": table.name,
+            "id": str(table.id),
+            "instant": table.time.instant(),
+            "settings": "".join(f" set {name} = '{value}'" for name, value in PINNED.items())
+            + " set search_path = pg_catalog, pg_temp set lock_timeout = '5s'",
+            "cell": CELL,
+            "digest": DIGEST,
+            "clause": GUARD_CLAUSE,
+            "guarded_pattern": GUARDED,
+            "function": _TRIGGER_FUNCTION,
+            "truncate_trigger": _TRUNCATE_TRIGGER,
+        }
+        sql = re.sub(r"@(\w+)@", lambda found: names[found[1]], (_SQL / script).read_text())
+        if run.dry_run:
+            print(sql)  # noqa: T201 - the SQL is what was asked for
+            return
+        try:
+            async with connection.transaction():
+                await connection.execute(sql)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise JobError(
+                Exit.REFUSED,
+                f"{error}: set DATABASE_URL to the owner of {table.name}, who must be allowed to create roles",
+            ) from error
+        except asyncpg.RaiseError as error:
+            raise JobError(Exit.REFUSED, str(error)) from error

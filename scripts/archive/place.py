@@ -1,0 +1,198 @@
+"""The archive in its place: which chunks there are, and whether they are what their manifests say."""
+
+import asyncio
+import hashlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO, NamedTuple
+
+from exporter.manifests import MANIFEST_SUFFIX, ManifestError
+from scripts.archive import content
+from scripts.archive.chunks import Chunk, ChunkName
+from scripts.archive.content import Content
+from scripts.archive.settings import ArchiveSettings
+from scripts.localobjects import LocalObjects
+from scripts.objects import ObjectDamagedError, ObjectExistsError, ObjectMissingError, Objects, Stored
+
+FOLDER = "audit-archive"
+"""What the archive's keys begin with in a bucket, after its prefix."""
+COLD = ("GLACIER", "DEEP_ARCHIVE")
+"""Storage classes that can't be read at once."""
+
+_AT_ONCE = 8
+
+
+class Holdings(NamedTuple):
+    """What is in the archive.
+
+    Attributes:
+        chunks: Every chunk, by ascending ids, and what the store says of its file.
+        orphans: The files that have no manifest, by their keys: a run ended between the two.
+    """
+
+    chunks: Mapping[ChunkName, Stored]
+    orphans: frozenset[str]
+
+    def warm(self, storage_class: str) -> list[ChunkName]:
+        """List the chunks whose files have not become what they shall; empty: they stay as they are."""
+        return [name for name, stored in self.chunks.items() if storage_class not in {"", stored.storage_class}]
+
+
+class Archive:
+    """The archive in a directory or a bucket.
+
+    Args:
+        objects: Where its files are.
+        manifests: The same place, as manifests are written: they are read by every run.
+        cold: The storage class that its files become once they are verified; empty if they stay as they are.
+        transition: Makes a file become that.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        manifests: Objects | None = None,
+        *,
+        cold: str = "",
+        transition: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self.objects = objects
+        self.location = objects.location
+        self.cold = cold
+        self._manifests = manifests or objects
+        self._transition = transition
+
+    async def holdings(self) -> Holdings:
+        """Look what is there.
+
+        Raises:
+            ObjectMissingError: A manifest has lost its file.
+            ObjectError: The store can't be listed.
+        """
+        found = await self.objects.in_thread(lambda: {stored.key: stored for stored in self.objects.list()})
+        names = sorted(name for name in map(ChunkName.parse, found) if name)
+        lost = [
+            key
+            for key in found
+            if key.endswith(MANIFEST_SUFFIX)
+            and ChunkName.parse(file := key.removesuffix(MANIFEST_SUFFIX))
+            and file not in found
+        ]
+        if lost:
+            raise ObjectMissingError(
+                f"{self.location}/{lost[0].removesuffix(MANIFEST_SUFFIX)} is gone, and with it archived audit events: "
+                "bring it back from a copy of the archive; or, if the database still has them, remove its manifest, "
+                "and they are archived anew"
+            )
+        return Holdings(
+            {name: found[name.key] for name in names if name.manifest_key in found},
+            frozenset(name.key for name in names if name.manifest_key not in found),
+        )
+
+    async def load(self, names: Sequence[ChunkName]) -> list[Chunk]:
+        """Read manifests.
+
+        Raises:
+            ObjectDamagedError: One is none.
+            ObjectError: One can't be read.
+        """
+        chunks: list[Chunk] = []
+        for start in range(0, len(names), _AT_ONCE):
+            some = names[start : start + _AT_ONCE]
+            chunks += await asyncio.gather(*(self._manifests.in_thread(self._load, name) for name in some))
+        return chunks
+
+    def _load(self, name: ChunkName) -> Chunk:
+        try:
+            with self._manifests.open(name.manifest_key) as stream:
+                return Chunk.parse(name, stream.read())
+        except ManifestError as error:
+            raise ObjectDamagedError(f"{self.location}/{name.manifest_key} is damaged: {error}") from error
+
+    async def read(self, key: str) -> Content:
+        """Read a chunk's file whole.
+
+        Raises:
+            ObjectDamagedError: It can't be unpacked.
+            ObjectError: It can't be read.
+        """
+        return await self.objects.in_thread(self._read, key)
+
+    def _read(self, key: str) -> Content:
+        try:
+            with self.objects.open(key) as stream:
+                return content.read(stream)
+        except content.ContentError as error:
+            raise ObjectDamagedError(f"{self.location}/{key} is damaged: {error}") from error
+
+    async def verify(self, chunk: Chunk) -> None:
+        """Read a chunk's file whole, and compare it with the manifest.
+
+        Raises:
+            ObjectDamagedError: It is not what the manifest says.
+            ObjectError: It can't be read.
+        """
+        found = await self.read(chunk.name.key)
+        wrong = [field for field in Content._fields if getattr(found, field) != getattr(chunk.content, field)]
+        if wrong:
+            raise ObjectDamagedError(
+                f"{self.location}/{chunk.name.key} is damaged: its {', '.join(wrong)} is not what its manifest says"
+            )
+
+    async def write(self, key: str, file: BinaryIO, sha256: str, orphans: frozenset[str]) -> None:
+        """Write a chunk's file; one that an earlier run has left without a manifest is completed, or replaced.
+
+        Args:
+            key: Its key.
+            file: Its content.
+            sha256: Its SHA-256 in hexadecimal.
+            orphans: The files that have no manifest.
+
+        Raises:
+            ObjectError: It can't be written.
+        """
+        # It is read back by `verify`, which looks inside, too.
+        try:
+            await self.objects.in_thread(self.objects.put, key, file, sha256, read_back=False)
+        except ObjectExistsError:
+            if key not in orphans:
+                raise
+            await self.objects.in_thread(self.objects.delete, key)
+            await self.objects.in_thread(self.objects.put, key, file, sha256, read_back=False)
+
+    async def commit(self, chunk: Chunk) -> None:
+        """Write a chunk's manifest: from then on its rows are archived.
+
+        Raises:
+            ObjectError: It can't be written.
+        """
+        text = chunk.render()
+        sha256 = hashlib.sha256(text).hexdigest()
+        await self._manifests.in_thread(self._manifests.put, chunk.name.manifest_key, io.BytesIO(text), sha256)
+
+    async def cool(self, name: ChunkName) -> None:
+        """Let a verified chunk's file become what it shall, if it shall.
+
+        Raises:
+            ObjectError: It did not.
+        """
+        if self._transition:
+            await self.objects.in_thread(self._transition, name.key, self.cold)
+
+
+def open_archive(settings: ArchiveSettings) -> Archive:
+    """Return the archive that is configured.
+
+    Raises:
+        ObjectError: The bucket's configuration can't be used.
+    """
+    if not settings.s3_bucket:
+        return Archive(LocalObjects(settings.archive_directory))
+    # boto3 takes 30 MB and half a second, which a directory need not spend.
+    from scripts.s3objects import open_bucket  # noqa: PLC0415
+
+    storage_class = settings.archive_storage_class
+    manifests = open_bucket(settings, FOLDER, storage_class="STANDARD", lock_days=settings.archive_lock_days)
+    if storage_class in COLD:
+        return Archive(manifests, cold=storage_class, transition=manifests.transition)
+    return Archive(manifests.keeping(storage_class), manifests)

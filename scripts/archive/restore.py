@@ -1,0 +1,165 @@
+"""The run that restores: archived rows into a table, for an auditor to look at."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+from asyncpg import Connection
+
+from exporter.schema import quoted
+from scripts.archive.chunks import Chunk, ChunkName
+from scripts.archive.content import ContentError, unpacked
+from scripts.archive.place import Archive, open_archive
+from scripts.archive.settings import ArchiveSettings
+from scripts.archive.table import PINNED, ArchivedColumn, digest_query
+from scripts.job.database import one_line
+from scripts.job.exits import Exit, JobError
+from scripts.job.frame import Outcome, Run
+
+_STAGE = ("pg_temp", "unioncore_audit_stage")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows are restored, and where to.
+
+    Attributes:
+        table: The table, quoted, with its schema or without.
+        first: The lowest id.
+        last: The highest id; None: there is no end.
+        since: From this moment on, aware; None: from the beginning.
+        until: Before this moment, aware; None: to the end.
+        append: The table may have rows already.
+    """
+
+    table: str
+    first: int = 0
+    last: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    append: bool = False
+
+    def may_have(self, name: ChunkName) -> bool:
+        """Say whether a chunk may have such rows, by its ids."""
+        return name.last >= self.first and (self.last is None or name.first <= self.last)
+
+    def has(self, chunk: Chunk) -> bool:
+        """Say whether a chunk may have such rows, by its times."""
+        return (self.since is None or chunk.facts.newest >= self.since) and (
+            self.until is None or chunk.facts.oldest < self.until
+        )
+
+    def condition(self, chunk: Chunk) -> tuple[str, list[object]]:
+        """Return the condition that a row of a chunk is wanted, and its parameters."""
+        key, time = (quoted(name) for name in chunk.column_names[:2])
+        # Naive columns hold UTC (unioncore.md), which is the session's time zone.
+        return (
+            f"{key} between $1 and $2 and {time}::timestamptz >= $3 and {time}::timestamptz < $4",
+            [
+                self.first,
+                chunk.name.last if self.last is None else self.last,
+                self.since or chunk.facts.oldest,
+                self.until or datetime.max.replace(tzinfo=chunk.facts.newest.tzinfo),
+            ],
+        )
+
+
+async def restore(run: Run[ArchiveSettings], wanted: Wanted) -> Outcome:
+    """Load what is wanted, all or nothing; in a dry run, only say from how many chunks."""
+    place = open_archive(run.settings)
+    holdings = await place.holdings()
+    chunks = [
+        chunk
+        for chunk in await place.load([name for name in holdings.chunks if wanted.may_have(name)])
+        if wanted.has(chunk)
+    ]
+    details = {"table": wanted.table, "chunks": len(chunks), "location": place.location}
+    if run.dry_run:
+        return Outcome(0, details)
+    if not chunks:
+        raise JobError(Exit.FAILED, f"{place.location} has no such audit events")
+    rows = 0
+    async with run.connect(None, **PINNED) as connection, connection.transaction():
+        await _prepare(connection, wanted, chunks)
+        with run.progress("restore", sum(chunk.facts.rows for chunk in chunks), "rows") as meter:
+            for chunk in chunks:
+                await _stage(connection, place, chunk)
+                condition, arguments = wanted.condition(chunk)
+                columns = ", ".join(map(quoted, chunk.column_names))
+                staged = f"select {columns} from {'.'.join(_STAGE)} where {condition}"
+                try:
+                    status = await connection.execute(f"insert into {wanted.table} ({columns}) {staged}", *arguments)
+                except asyncpg.UniqueViolationError as error:
+                    raise JobError(Exit.REFUSED, f"{wanted.table} has some of these rows already") from error
+                rows += int(status.split()[-1])
+                meter.advance(chunk.facts.rows)
+    return Outcome(rows, {"rows": rows, **details})
+
+
+async def _prepare(connection: Connection, wanted: Wanted, chunks: Sequence[Chunk]) -> None:
+    """Make the table, unless it is there and may be used."""
+    if not await connection.fetchval("select to_regclass($1) is null", wanted.table):
+        if await connection.fetchval("select to_regclass($1) = to_regclass('audit_logs')", wanted.table):
+            raise JobError(Exit.REFUSED, "the audit log itself is nothing to restore into: choose another --table")
+        if not wanted.append and await connection.fetchval(f"select exists (select from {wanted.table})"):
+            raise JobError(Exit.REFUSED, f"{wanted.table} has rows: choose another --table, or --append to them")
+        return
+    types: dict[str, set[str]] = {}
+    for chunk in chunks:
+        for column in chunk.facts.columns:
+            types.setdefault(column.name, set()).add(column.type)
+    columns = [ArchivedColumn(name, next(iter(found)) if len(found) == 1 else "text") for name, found in types.items()]
+    key = quoted(chunks[0].column_names[0])
+    await connection.execute(
+        f"create table {wanted.table} ({await _definitions(connection, columns)}, primary key ({key}))"
+    )
+
+
+async def _definitions(connection: Connection, columns: Sequence[ArchivedColumn]) -> str:
+    """Define columns; of a type that this database does not have, as text."""
+    known = await connection.fetchval(
+        "select array_agg(to_regtype(t) is not null order by position)"
+        " from unnest($1::text[]) with ordinality named(t, position)",
+        [column.type for column in columns],
+    )
+    return ", ".join(
+        f"{quoted(column.name)} {column.type if there else 'text'}"
+        for column, there in zip(columns, known, strict=True)
+    )
+
+
+async def _stage(connection: Connection, place: Archive, chunk: Chunk) -> None:
+    """Load a chunk whole into a temporary table, and compare that with the manifest."""
+    await connection.execute(
+        f"drop table if exists {'.'.join(_STAGE)};"
+        f" create temporary table {_STAGE[1]} ({await _definitions(connection, chunk.facts.columns)})"
+        " on commit drop"
+    )
+    objects = place.objects
+    damaged = f"{place.location}/{chunk.name.key} is damaged"
+    with ExitStack() as opened:
+        stream = await objects.in_thread(opened.enter_context, objects.open(chunk.name.key))
+        blocks = unpacked(stream)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            while block := await objects.in_thread(next, blocks, b""):
+                yield block
+
+        try:
+            await connection.copy_to_table(
+                _STAGE[1],
+                schema_name=_STAGE[0],
+                columns=chunk.column_names,
+                source=pieces(),
+                format="csv",
+                header=True,
+                encoding="utf-8",
+            )
+        except (ContentError, asyncpg.DataError) as error:
+            raise JobError(Exit.NOT_VERIFIED, f"{damaged}: {one_line(error)}") from error
+    key, *_ = chunk.column_names
+    (found,) = await connection.fetch(digest_query(".".join(_STAGE), quoted(key), chunk.column_names, "true"))
+    if (found["rows"], found["digest"]) != (chunk.facts.rows, chunk.facts.digest):
+        raise JobError(Exit.NOT_VERIFIED, f"{damaged}: its rows are not those of its manifest")

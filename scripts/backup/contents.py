@@ -1,0 +1,118 @@
+"""What a database holds, to the last row, in a form that can be kept and compared."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from scripts.backup.catalog import EXACT
+
+CRITICAL = ("members", "users", "audit_logs", "dues_payments", "students")
+"""The tables without which a database is not UnionCore's."""
+
+_STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Table:
+    """The rows of a table.
+
+    Attributes:
+        rows: How many.
+        digest: 128 bits of their content in hexadecimal, whatever their order.
+    """
+
+    rows: Annotated[int, Field(ge=0)]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Contents:
+    """Everything that a restore must bring back. Tables and objects are named qualified, and quoted where needed.
+
+    Attributes:
+        database: Its name.
+        major: PostgreSQL's major version.
+        version: Its whole version.
+        encoding: As `UTF8`.
+        collation: As `en_US.UTF-8`.
+        ctype: Likewise.
+        size: Its size on the server in bytes, indexes and all.
+        migration: Where the application's migrations stand; empty if it has none.
+        roles: The owners and grantees of its objects.
+        large_objects: How many there are.
+        tables: The rows of each table.
+        sequences: The next value of each sequence: the lowest and the highest that it had while the backup ran, for
+            a sequence belongs to no snapshot.
+        objects: The definition of every object, by kind and name.
+    """
+
+    database: str
+    major: int
+    version: str
+    encoding: str
+    collation: str
+    ctype: str
+    size: int
+    migration: str
+    roles: list[str]
+    large_objects: int
+    tables: dict[str, Table]
+    sequences: dict[str, tuple[int, int]]
+    objects: dict[str, dict[str, str]]
+
+    def critical(self) -> dict[str, int | None]:
+        """Return the row count of each critical table; None if there is no such table in any schema."""
+        rows = {name.rpartition(".")[2]: table.rows for name, table in self.tables.items()}
+        return {name: rows.get(name) for name in CRITICAL}
+
+    def compared(self) -> int:
+        """Return how many facts a comparison with these contents looks at."""
+        return 2 * len(self.tables) + len(self.sequences) + sum(map(len, self.objects.values()))
+
+
+def differences(expected: Contents, found: Contents, *, extra: bool = False) -> Iterator[str]:
+    """Compare what was restored with what was backed up.
+
+    Args:
+        expected: What was backed up.
+        found: What was restored.
+        extra: Allow what was not backed up.
+
+    Yields:
+        A sentence for each difference; none if they are equal.
+    """
+    yield from _by_name("table", expected.tables, found.tables, extra=extra)
+    for name, table in expected.tables.items():
+        other = found.tables.get(name, table)
+        if other.rows != table.rows:
+            yield f"table {name} has {other.rows} rows, not {table.rows}"
+        elif other.digest != table.digest:
+            yield f"table {name} has {table.rows} rows, but not the same content"
+    yield from _by_name("sequence", expected.sequences, found.sequences, extra=extra)
+    for name, (low, high) in expected.sequences.items():
+        value = found.sequences.get(name, (low, low))[0]
+        # One that has started anew in the meantime went up to its end and on from its beginning.
+        if not (low <= value <= high if low <= high else value >= low or value <= high):
+            yield f"sequence {name} goes on with {value}, not with {low if low == high else f'{low} to {high}'}"
+    if found.large_objects != expected.large_objects and not extra:
+        yield f"there are {found.large_objects} large objects, not {expected.large_objects}"
+    if found.migration != expected.migration:
+        yield f"the migrations stand at {found.migration or 'nothing'}, not at {expected.migration or 'nothing'}"
+    for kind in sorted(expected.objects.keys() | found.objects.keys()):
+        here, there = expected.objects.get(kind, {}), found.objects.get(kind, {})
+        # A missing or surplus table has been told.
+        if kind != "table":
+            yield from _by_name(kind, here, there, extra=extra)
+        if kind not in EXACT or expected.major == found.major:
+            for name in sorted(here.keys() & there.keys()):
+                if here[name] != there[name]:
+                    yield f"{kind} {name} is {there[name]!r}, not {here[name]!r}"
+
+
+def _by_name(kind: str, expected: Mapping[str, object], found: Mapping[str, object], *, extra: bool) -> Iterator[str]:
+    for name in sorted(expected.keys() - found.keys()):
+        yield f"{kind} {name} is missing"
+    for name in sorted(found.keys() - expected.keys() if not extra else ()):
+        yield f"{kind} {name} is not in the backup"

@@ -1,0 +1,143 @@
+"""Finds the backup that is meant, brings it here, and lets nothing through that is not as it was written."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.manifests import PROOF_SUFFIX, Manifest
+from scripts.backup import age
+from scripts.backup.sealing import Facts
+from scripts.backup.settings import AnyBackups, BackupsSettings
+from scripts.backup.shelves import LocalShelf, Shelf, open_s3
+from scripts.dev.processes import make_directory, remove_directory
+from scripts.job.exits import Exit, JobError
+from scripts.job.frame import Run
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A backup, and where it lies.
+
+    Attributes:
+        shelf: Where.
+        name: The dump's name.
+    """
+
+    shelf: Shelf
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A backup that is as it was written, and can be restored from.
+
+    Attributes:
+        dump: A file that pg_restore reads.
+        manifest: Its manifest.
+        facts: What that says of the database.
+    """
+
+    dump: Path
+    manifest: Manifest
+    facts: Facts
+
+
+async def find(settings: BackupsSettings, local: LocalShelf, offsite: Sequence[Shelf], what: str) -> Found:
+    """Find a backup.
+
+    Args:
+        settings: Say how to reach another bucket.
+        local: The local shelf.
+        offsite: The others that are configured.
+        what: `latest`, a file, an `s3://` URL, or the name of a backup: from where a disaster would fetch it, the
+            bucket if there is one.
+
+    Raises:
+        JobError: There is none (NOT_VERIFIED), or the place can't be read.
+    """
+    if what.startswith("s3://"):
+        bucket, _, key = what.removeprefix("s3://").partition("/")
+        prefix, _, name = key.rpartition("/")
+        if not bucket or not name:
+            raise JobError(Exit.CONFIGURATION, f"{what} names no object: s3://BUCKET/KEY")
+        return Found(open_s3(settings.model_copy(update={"s3_bucket": bucket, "s3_prefix": prefix})), name)
+    shelf = offsite[0] if offsite else local
+    if what == LATEST:
+        return Found(shelf, await _newest(shelf))
+    path = Path(what)
+    if await asyncio.to_thread(path.is_file):
+        return Found(LocalShelf(path.parent), path.name)
+    if path.name != what:
+        raise JobError(Exit.NOT_VERIFIED, f"{what}: there is no such file")
+    return Found(shelf, what)
+
+
+async def _newest(shelf: Shelf) -> str:
+    listing = await shelf.listing()
+    newest = listing.backups[-1].manifest.name if listing.backups else ""
+    # A name tells the time. What was to be the newest backup and is none must not hide behind an older one.
+    for rejected in listing.rejected:
+        if rejected.file > newest and not rejected.file.endswith(PROOF_SUFFIX):
+            raise JobError(Exit.NOT_VERIFIED, f"{shelf.dumps.location}/{rejected.file} is no backup: {rejected.reason}")
+    if not newest:
+        raise JobError(Exit.NOT_VERIFIED, f"there is no complete backup in {shelf.dumps.location}")
+    return newest
+
+
+@asynccontextmanager
+async def workspace() -> AsyncIterator[Path]:
+    """Lend a directory for files that nobody else may read; it is gone when the block or the process ends."""
+    directory = make_directory("unioncore-work-")
+    try:
+        yield directory
+    finally:
+        await asyncio.to_thread(remove_directory, directory)
+
+
+async def local_copy(run: Run[AnyBackups], found: Found, directory: Path) -> tuple[Path, str]:
+    """Bring a file here, if it is not.
+
+    Returns:
+        Where it is, and its SHA-256 in lower-case hexadecimal.
+    """
+    stored = await found.shelf.work(found.shelf.dumps.head, found.name)
+    if stored is None:
+        raise JobError(Exit.NOT_VERIFIED, f"{found.shelf.dumps.location}/{found.name}: there is no such dump")
+    with run.progress("fetch", stored.size, "bytes") as meter:
+        if isinstance(found.shelf, LocalShelf):
+            digest, _ = await found.shelf.work(found.shelf.dumps.measure, found.name)
+            return found.shelf.directory / found.name, digest
+        path = directory / found.name
+        return path, await found.shelf.fetch(found.name, path, meter)
+
+
+@asynccontextmanager
+async def fetched(run: Run[AnyBackups], found: Found) -> AsyncIterator[Fetched]:
+    """Lend a backup whose manifest and dump are as they were written.
+
+    Args:
+        run: Of this job.
+        found: The backup.
+
+    Raises:
+        JobError: It is none, or one that was changed (NOT_VERIFIED), or can't be decrypted (CONFIGURATION).
+    """
+    manifest, facts = await found.shelf.manifest(found.name)
+    async with workspace() as directory:
+        dump, digest = await local_copy(run, found, directory)
+        if digest != manifest.sha256:
+            raise JobError(
+                Exit.NOT_VERIFIED,
+                f"{found.shelf.dumps.location}/{found.name} is not what was written there: its SHA-256 is {digest}, "
+                f"and should be {manifest.sha256}",
+            )
+        if facts.encryption:
+            identity = run.settings.age_identity
+            plain = directory / "dump"
+            await asyncio.to_thread(age.decrypt, dump, plain, identity.get_secret_value() if identity else "")
+            dump = plain
+        yield Fetched(dump, manifest, facts)

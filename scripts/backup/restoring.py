@@ -1,0 +1,80 @@
+"""Restores a dump, and compares what came of it with what the manifest promises."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from exporter.dsn import Address
+from scripts.backup.contents import Contents, differences
+from scripts.backup.inventory import snapshot
+from scripts.backup.programs import Programs, run_program
+from scripts.backup.settings import AnyBackups
+from scripts.job.exits import Exit, JobError
+from scripts.job.frame import Run
+
+_SHOWN = 20
+
+
+async def pg_restore(
+    run: Run[AnyBackups], programs: Programs, dump: Path, target: Address, *options: str, failure: Exit
+) -> None:
+    """Restore a dump into a database, in parallel, and stop at the first error.
+
+    Args:
+        run: Of this job.
+        programs: pg_restore.
+        dump: The file.
+        target: The database.
+        *options: Further options.
+        failure: How the job ends if it fails.
+
+    Raises:
+        JobError: It failed.
+    """
+    run.log.info("restoring", database=str(target), jobs=run.settings.restore_jobs)
+    argv = [
+        programs.path("pg_restore"),
+        "--exit-on-error",
+        "--no-password",
+        "--no-tablespaces",
+        f"--jobs={run.settings.restore_jobs}",
+        # All of the address is in the environment; but without a name, pg_restore would write a script.
+        "--dbname=",
+        *options,
+        str(dump),
+    ]
+    await run_program(argv, run.pg_environment(target), failure)
+
+
+async def compare(run: Run[AnyBackups], expected: Contents, target: Address, *, extra: bool = False) -> Contents:
+    """Require that a database holds what was backed up, to the last row.
+
+    Args:
+        run: Of this job.
+        expected: What was backed up.
+        target: The database.
+        extra: Allow what was not backed up.
+
+    Returns:
+        What the database holds.
+
+    Raises:
+        JobError: Something differs, or there was nothing to compare (NOT_VERIFIED).
+    """
+    with run.progress("compare", len(expected.tables), "tables") as meter:
+        async with run.connect(target) as connection, snapshot(connection) as moment:
+            found = await moment.contents(meter)
+    problems = list(differences(expected, found, extra=extra))
+    missing = [name for name, rows in expected.critical().items() if rows is None]
+    if missing:
+        problems.insert(0, f"the backup has no table {', '.join(missing)}")
+    if not expected.tables or not expected.objects:
+        problems.insert(0, "the manifest names nothing to compare with")
+    if problems:
+        raise JobError(Exit.NOT_VERIFIED, summary(problems), {"differences": problems[:_SHOWN]})
+    return found
+
+
+def summary(problems: Sequence[str]) -> str:
+    """Return one line of several problems."""
+    more = f" (and {len(problems) - 1} more differences)" if len(problems) > 1 else ""
+    return f"what was restored is not what was backed up: {problems[0]}{more}"

@@ -1,0 +1,1 @@
+"""What `unioncore-ops render-config` is made of: Alertmanager's configuration and Prometheus' targets."""

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""The job `restore`: a backup into a database that is empty, and the proof that all of it is there."""
+
+import asyncio
+import sys
+import time
+
+import click
+
+from exporter.dsn import Address
+from exporter.settings import load
+from scripts.backup.contents import Contents
+from scripts.backup.finding import LATEST, fetched, find
+from scripts.backup.inventory import snapshot
+from scripts.backup.programs import choose, installed
+from scripts.backup.restoring import compare, pg_restore
+from scripts.backup.settings import RestoreSettings
+from scripts.backup.shelves import open_shelves
+from scripts.backup.target import target_address
+from scripts.job.commands import JobCommand, json_option
+from scripts.job.exits import Exit, JobError
+from scripts.job.frame import Outcome, Run, run_job
+
+_ALWAYS_THERE = {"schema", "extension"}
+_OWNERLESS = ("--no-owner", "--no-privileges")
+_OVERWRITE = ("--clean", "--if-exists")
+_TALKS_OF_TRANSACTION_TIMEOUT = 17
+
+
+async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: bool, owners: bool) -> Outcome:
+    """Restore a backup, and compare everything."""
+    began = time.monotonic()
+    local, offsite = open_shelves(run.settings)
+    found = await find(run.settings, local, offsite, what)
+    installations = await asyncio.to_thread(installed, run.settings.programs_directory)
+    async with fetched(run, found) as backup:
+        contents = backup.facts.contents
+        programs = choose(installations, backup.facts.client_major, "a dump by this pg_dump")
+        await _check_target(run, target, contents, programs.major, force=force, owners=owners)
+        options = [
+            *([] if owners else ["--no-owner", "--no-privileges"]),
+            *(["--clean", "--if-exists"] if force else []),
+        ]
+        restoring = time.monotonic()
+        try:
+            await pg_restore(run, programs, backup.dump, target, *options, failure=Exit.FAILED)
+            restored = time.monotonic()
+            result = await compare(run, contents, target, extra=force)
+        except JobError as error:
+            raise JobError(error.exit, f"{target} is not as it was backed up: {error}", error.details) from error
+    return Outcome(
+        sum(table.rows for table in result.tables.values()),
+        {
+            "name": found.name,
+            "from": found.shelf.dumps.location,
+            "to": str(target),
+            "backed_up_at": backup.manifest.started_at.isoformat(),
+            "critical": result.critical(),
+            "tables": len(result.tables),
+            "restore_seconds": round(restored - restoring, 3),
+            "total_seconds": round(time.monotonic() - began, 3),
+        },
+    )
+
+
+async def _check_target(
+    run: Run[RestoreSettings], target: Address, contents: Contents, client: int, *, force: bool, owners: bool
+) -> None:
+    """Refuse a target that has something to lose, or that the backup can't be restored into."""
+    async with run.connect(target) as connection, snapshot(connection) as moment:
+        if moment.major < contents.major or moment.major < _TALKS_OF_TRANSACTION_TIMEOUT <= client:
+            raise JobError(
+                Exit.REFUSED,
+                f"{target} is PostgreSQL {moment.major}, and the backup was made of PostgreSQL {contents.major} by "
+                f"programs of {client}, which an older server does not understand",
+            )
+        objects = await moment.objects()
+        names = [name for kind, found in objects.items() if kind not in _ALWAYS_THERE for name in found]
+        if names and not force:
+            raise JobError(
+                Exit.REFUSED,
+                f"{target} is not empty: it has {min(names)} and {len(names) - 1} more objects. Restore into a "
+                "new database, or overwrite them with --force-into-non-empty",
+            )
+        if owners:
+            missing = await connection.fetch(
+                "select role from unnest($1::text[]) wanted(role) where not exists"
+                " (select from pg_roles where rolname = role)",
+                contents.roles,
+            )
+            if missing:
+                raise JobError(
+                    Exit.REFUSED,
+                    f"{target} lacks the roles {', '.join(role for (role,) in missing)}, which own or may use what is "
+                    "in the backup: create them, or give all to the user of the restore with --no-owner",
+                )
+
+
+@click.command(
+    "restore",
+    cls=JobCommand,
+    epilog="""\b
+Examples:
+  unioncore-ops restore --to postgresql://unioncore@db.example.org/unioncore_new
+  UNIONCORE_RESTORE_URL_FILE=/run/secrets/new unioncore-ops restore unioncore-20260301T020000000Z.dump
+  unioncore-ops restore s3://backups/daily/unioncore-20260301T020000000Z.dump --to service=new --no-owner""",
+)
+@click.argument("what", default=LATEST, metavar="[FILE | s3://BUCKET/KEY | NAME | latest]")
+@click.option("--to", metavar="URL", help="The database: a URL without a password, or service=NAME.")
+@click.option("--no-owner", is_flag=True, help="Give all to the user of the restore, without the grants.")
+@click.option("--force-into-non-empty", "force", is_flag=True, help="Overwrite what is there; asks for its name.")
+@json_option
+def command(*, what: str, to: str | None, no_owner: bool, force: bool, as_json: bool) -> None:
+    """Restore a backup into an empty database, and compare everything with its manifest.
+
+    Without an argument: the latest one in S3_BUCKET, or in BACKUP_DIR if there is no bucket.
+
+    A password goes into PGPASSFILE, into the file that UNIONCORE_RESTORE_URL_FILE names, or into a service file;
+    in --to it is refused.
+    """
+    settings = load(RestoreSettings)
+
+    async def restore(run: Run[RestoreSettings]) -> Outcome:
+        target = target_address(settings, to)
+        if typed is not None and typed != target.database:
+            raise JobError(Exit.REFUSED, f"what was typed is not the name of the database {target}")
+        return await work(run, what, target, force=force, owners=not no_owner)
+
+    # Asked before the job begins: a prompt would hold its locks.
+    typed = click.prompt("The name of the database to overwrite", err=True) if force else None
+    sys.exit(run_job("restore", restore, settings=settings, time_limit=settings.restore_seconds, as_json=as_json))
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,185 @@
+-- The guard of the audit log: deleting archived rows, and nothing else, becomes possible, for one role, through one
+-- function. `unioncore-ops archive install-guard` fills in what stands between @ signs, and runs this in a transaction as
+-- the owner of audit_logs, who may also create roles. It may be run again at any time.
+--
+-- How it holds:
+--   * The trigger function lets a DELETE pass for the role @role@ only. That role can't log in and has no members; only
+--     the functions below, which it owns, run as it. No setting can forge current_user, and the operators are named with
+--     their schema, for a session could put one of its own before them.
+--   * record_archive() takes note of a chunk of the archive, if the rows in the table are just those that the chunk has.
+--   * delete_archived() deletes a chunk that was noted: it locks the rows, counts and digests them anew, and deletes them
+--     if nothing differs. Rows younger than @retention_days@ days it deletes never.
+--   * UPDATE is as impossible as before, and TRUNCATE now is, too.
+
+do $guard$
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = '@role@') then
+        create role @role@ nologin noinherit;
+    elsif exists (
+        select from pg_catalog.pg_roles where rolname = '@role@'
+           and (rolcanlogin or rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls))
+    then
+        raise exception 'there is a role @role@ that may do more than guard the audit log';
+    end if;
+    -- For the time of this script.
+    execute format('grant @role@ to %I', current_user);
+end
+$guard$;
+
+create schema if not exists @role@ authorization @role@;
+do $guard$
+begin
+    execute format('grant usage on schema %s to @role@', (
+        select relnamespace::regnamespace from pg_catalog.pg_class where oid = '@table@'::regclass));
+end
+$guard$;
+-- FOR UPDATE asks for the right to update a column; the trigger refuses every update all the same.
+grant select, delete, update (@id@) on @table@ to @role@;
+
+set local role @role@;
+
+create table if not exists @role@.archive (
+    key text primary key,
+    ids int8multirange not null,
+    row_count bigint not null check (row_count > 0),
+    digest text not null check (digest ~ '^[0-9a-f]{64}$'),
+    columns text[] not null,
+    sha256 text not null check (sha256 ~ '^[0-9a-f]{64}$'),
+    recorded_at timestamptz not null default now(),
+    recorded_by name not null default session_user,
+    deleted_at timestamptz,
+    deleted_by name
+);
+comment on table @role@.archive is
+    'Chunks of the audit archive whose rows were found equal to those of audit_logs; when they were deleted there';
+
+-- Locks rows, counts and digests them, and looks how young the youngest is.
+create or replace function @role@.measure(
+    ids int8multirange, columns text[], out row_count bigint, out digest text, out newest timestamptz
+) language plpgsql @settings@ as $function$
+declare
+    missing text;
+    line text;
+    unarchived text;
+begin
+    select string_agg(quote_ident(c), ', ') into missing from unnest(columns) c
+     where not exists (
+        select from pg_attribute where attrelid = '@table@'::regclass and attname = c and attnum > 0 and not attisdropped);
+    if missing is not null then
+        raise exception using errcode = 'UCG01', message = format(
+            'the archive has columns that @table@ lacks by now (%s): what they held can''t be compared', missing);
+    end if;
+    select string_agg(format($cell$@cell@$cell$, c), $$ || ',' || $$ order by position) into line
+      from unnest(columns) with ordinality named(c, position);
+    -- A column that came later must be empty, for the archive does not have it.
+    select coalesce(string_agg(format('t.%I is not null', attname), ' or '), 'false') into unarchived
+      from pg_attribute
+     where attrelid = '@table@'::regclass and attnum > 0 and not attisdropped and attname <> all (columns);
+    execute format($query$
+        with locked as materialized (
+            select t.@id@ as id, %s as line, %s as unarchived, @instant@ as instant
+              from @table@ t where t.@id@ >= lower($1) and t.@id@ < upper($1) and t.@id@::int8 <@ $1
+               for update)
+        select count(*), @digest@, max(instant), bool_or(unarchived) from locked
+        $query$, line, unarchived)
+       into row_count, digest, newest, unarchived using ids;
+    if unarchived::boolean then
+        raise exception using errcode = 'UCG01', message =
+            '@table@ has a column that the archive lacks, and rows of the chunk have a value in it';
+    end if;
+end
+$function$;
+
+create or replace function @role@.record_archive(
+    key text, ids int8multirange, row_count bigint, digest text, columns text[], sha256 text
+) returns void language plpgsql security definer @settings@ as $function$
+declare
+    found record;
+    known @role@.archive;
+begin
+    select * into known from @role@.archive a where a.key = record_archive.key;
+    if known.key is not null then
+        if (known.ids, known.row_count, known.digest, known.columns, known.sha256, known.deleted_at is null)
+            is distinct from (ids, row_count, digest, columns, sha256, true)
+        then
+            raise exception using errcode = 'UCG01', message = format(
+                'the chunk %s is recorded already, with other rows or as deleted', key);
+        end if;
+        return;
+    end if;
+    if exists (select from @role@.archive a where a.ids && record_archive.ids) then
+        raise exception using errcode = 'UCG01', message = format(
+            'the chunk %s has rows that another recorded chunk has, too', key);
+    end if;
+    select * into found from @role@.measure(ids, columns);
+    if (found.row_count, found.digest) is distinct from (row_count, digest) then
+        raise exception using errcode = 'UCG01', message = format(
+            'the rows of the chunk %s are not those of @table@ (%s of %s rows are there, their digest is %s)',
+            key, found.row_count, row_count, case when found.digest = digest then 'equal' else 'another' end);
+    end if;
+    insert into @role@.archive (key, ids, row_count, digest, columns, sha256)
+    values (key, ids, row_count, digest, columns, sha256);
+end
+$function$;
+
+create or replace function @role@.delete_archived(key text) returns bigint
+language plpgsql security definer @settings@ as $function$
+declare
+    found record;
+    known @role@.archive;
+    deleted bigint;
+begin
+    select * into known from @role@.archive a where a.key = delete_archived.key and a.deleted_at is null for update;
+    if known.key is null then
+        raise exception using errcode = 'UCG02', message = format('no chunk %s is recorded for deletion', key);
+    end if;
+    select * into found from @role@.measure(known.ids, known.columns);
+    if (found.row_count, found.digest) is distinct from (known.row_count, known.digest) then
+        raise exception using errcode = 'UCG01', message = format(
+            'the rows of the chunk %s are no longer those that were recorded', key);
+    end if;
+    if found.newest > statement_timestamp() - make_interval(days => @retention_days@) then
+        raise exception using errcode = 'UCG02', message = format(
+            'the chunk %s has rows that are younger than @retention_days@ days, which the guard never deletes', key);
+    end if;
+    delete from @table@ t
+     where t.@id@ >= lower(known.ids) and t.@id@ < upper(known.ids) and t.@id@::int8 <@ known.ids;
+    get diagnostics deleted = row_count;
+    if deleted <> known.row_count then
+        raise exception using errcode = 'UCG01', message = format(
+            '%s rows would have been deleted, not %s', deleted, known.row_count);
+    end if;
+    update @role@.archive a set deleted_at = now(), deleted_by = session_user where a.key = delete_archived.key;
+    return deleted;
+end
+$function$;
+
+revoke all on all functions in schema @role@ from public;
+grant usage on schema @role@ to @grantee@;
+grant select on @role@.archive to @grantee@;
+grant execute on function
+    @role@.record_archive(text, int8multirange, bigint, text, text[], text), @role@.delete_archived(text)
+    to @grantee@;
+
+reset role;
+
+do $guard$
+declare
+    body text := (select prosrc from pg_catalog.pg_proc where oid = '@function@'::regprocedure);
+    guarded text := regexp_replace(body, '^(\s*begin\s)', '\1' || $clause$    @clause@$clause$ || chr(10), 'i');
+begin
+    if body !~* $pattern$@guarded_pattern@$pattern$ then
+        if guarded !~* $pattern$@guarded_pattern@$pattern$ then
+            raise exception 'the trigger function @function@ does not begin with RAISE EXCEPTION: it is left alone';
+        end if;
+        execute replace(pg_get_functiondef('@function@'::regprocedure), body, guarded);
+    end if;
+    if not exists (
+        select from pg_catalog.pg_trigger where tgrelid = '@table@'::regclass and tgname = '@truncate_trigger@')
+    then
+        create trigger @truncate_trigger@ before truncate on @table@
+            for each statement execute function @function@;
+    end if;
+    execute format('revoke @role@ from %I', current_user);
+end
+$guard$;

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""The job `verify`: a backup counts as proven when a restore of it has brought everything back."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import click
+
+from exporter.manifests import Proof
+from exporter.settings import load
+from scripts.backup import legacy
+from scripts.backup.finding import LATEST, fetched, find
+from scripts.backup.programs import choose, installed
+from scripts.backup.restoring import compare, pg_restore
+from scripts.backup.scratch import Wanted, scratch
+from scripts.backup.settings import VerifySettings
+from scripts.backup.shelves import Shelf, open_shelves
+from scripts.job.commands import JobCommand, json_option
+from scripts.job.exits import Exit
+from scripts.job.frame import Outcome, Run, run_job
+
+_SCRATCH = ("--no-owner", "--no-privileges", "--no-publications", "--no-subscriptions", "--no-security-labels")
+
+
+async def work(run: Run[VerifySettings], what: str) -> Outcome:
+    """Restore a backup into a scratch database, compare everything, and write down that it was right."""
+    local, offsite = open_shelves(run.settings)
+    found = await find(run.settings, local, offsite, what)
+    installations = await asyncio.to_thread(installed, run.settings.programs_directory)
+    if found.name.endswith(legacy.SUFFIXES):
+        return await legacy.verify(run, installations, found)
+    async with fetched(run, found) as backup:
+        facts, contents = backup.facts, backup.facts.contents
+        programs = choose(installations, facts.client_major, "a dump by this pg_dump")
+        wanted = Wanted(
+            major=max(contents.major, programs.major),
+            encoding=contents.encoding,
+            collation=contents.collation,
+            ctype=contents.ctype,
+            roles=contents.roles,
+        )
+        began = time.monotonic()
+        async with scratch(run, installations, wanted) as database:
+            await pg_restore(run, programs, backup.dump, database, *_SCRATCH, failure=Exit.NOT_VERIFIED)
+            seconds = time.monotonic() - began
+            restored = await compare(run, contents, database)
+        details = {
+            "name": found.name,
+            "location": found.shelf.dumps.location,
+            "critical": restored.critical(),
+            "tables": len(restored.tables),
+            "rows": sum(table.rows for table in restored.tables.values()),
+            "compared": contents.compared(),
+            "restore_seconds": round(seconds, 3),
+            "server": restored.version,
+        }
+        proof = Proof(backup.manifest.sha256, datetime.now(UTC), details)
+    proven = await _prove((found.shelf, local, *offsite), found.name, proof)
+    return Outcome(contents.compared(), {**details, "proven": proven})
+
+
+async def _prove(shelves: Iterable[Shelf], name: str, proof: Proof) -> list[str]:
+    """Write the proof wherever this very backup lies; return where."""
+    places = {shelf.dumps.location: shelf for shelf in shelves}
+    return [location for location, shelf in places.items() if await shelf.prove(name, proof)]
+
+
+@click.command(
+    "verify",
+    cls=JobCommand,
+    epilog="""\b
+Examples:
+  unioncore-ops verify
+  unioncore-ops verify /var/backups/unioncore/unioncore-20260301T020000000Z.dump
+  UNIONCORE_SCRATCH_URL_FILE=/run/secrets/scratch unioncore-ops verify s3://backups/daily/unioncore-20260301T020000000Z.dump
+  unioncore-ops verify unioncore_20250101_020000.sql.gz""",
+)
+@click.argument("what", default=LATEST, metavar="[FILE | s3://BUCKET/KEY | NAME | latest]")
+@json_option
+def command(*, what: str, as_json: bool) -> None:
+    """Restore a backup into a scratch database, and compare everything with its manifest.
+
+    Without an argument: the latest one in S3_BUCKET, or in BACKUP_DIR if there is no bucket. The scratch database is
+    on the server UNIONCORE_SCRATCH_URL, or on one that is started for it and removed afterwards.
+
+    Old `.sql.gz` files that have no manifest can be verified as far as that goes: that they are complete, can be
+    restored, and have the tables that matter.
+    """
+    settings = load(VerifySettings)
+
+    async def verify(run: Run[VerifySettings]) -> Outcome:
+        return await work(run, what)
+
+    sys.exit(run_job("verify", verify, settings=settings, time_limit=settings.restore_seconds, as_json=as_json))
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,60 @@
+"""The programs that are used are those of the server's own version, or else the next newer ones."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from scripts.backup.programs import Programs, choose, installed
+from scripts.dev.postgres import EmbeddedPostgres
+from scripts.job.exits import Exit, JobError
+
+
+def programs(*majors: int) -> list[Programs]:
+    return [Programs(Path(f"/{number}"), major, str(major)) for number, major in enumerate(majors)]
+
+
+@pytest.mark.parametrize(
+    ("found", "server", "chosen"), [((18, 15, 17, 15), 15, 1), ((18, 15, 17), 16, 2), ((18, 17, 18), 18, 0)]
+)
+def test_the_nearest_that_is_not_older_is_taken(found: tuple[int, ...], server: int, chosen: int) -> None:
+    assert choose(programs(*found), server, "a backup").directory == Path(f"/{chosen}")
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [((), "none is installed: install postgresql-client-18"), ((15, 17), "the newest that is installed is 17")],
+)
+def test_older_ones_are_refused(found: tuple[int, ...], words: str) -> None:
+    with pytest.raises(JobError, match=words) as caught:
+        choose(programs(*found), 18, "a backup")
+    assert caught.value.exit == Exit.TOOL
+
+
+def test_what_a_build_can_do_is_tried(
+    postgres: EmbeddedPostgres, postgres17: EmbeddedPostgres, postgres15: EmbeddedPostgres
+) -> None:
+    found = [installed(server.bin("pg_dump").parent)[0] for server in (postgres15, postgres17, postgres)]
+    assert [(one.major, one.has_zstd()) for one in found] == [(15, False), (17, True), (18, False)]
+    assert all(one.can_serve() for one in found)
+
+
+def fake(directory: Path, script: str) -> Path:
+    directory.mkdir()
+    path = directory / "pg_dump"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return directory
+
+
+def test_path_comes_before_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fake(tmp_path / "first", "echo 'pg_dump (PostgreSQL) 15.1 (Somebody 15.1-1)'")
+    odd = fake(tmp_path / "odd", "echo nonsense")
+    beta = fake(tmp_path / "beta", "echo 'pg_dump (PostgreSQL) 19beta2'")
+    monkeypatch.setenv("PATH", f"{first}:{odd}:{tmp_path / 'none'}:{beta}:/usr/bin:/bin")
+    found = installed(None)
+    assert found[:2] == [Programs(first, 15, "15.1"), Programs(beta, 19, "19beta2")]
+    assert choose(found, 15, "a backup").directory == first
+    assert installed(beta) == [Programs(beta, 19, "19beta2")]
+    with pytest.raises(JobError, match="pg_restore is missing: install PostgreSQL 19's client"):
+        found[1].path("pg_restore")

@@ -1,0 +1,264 @@
+"""A backup is proven by a restore that brought back everything, and by nothing less."""
+
+import gzip
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Proof
+from scripts.dev.postgres import EmbeddedPostgres
+from scripts.job.exits import Exit
+from tests.scripts.backing import Jobs, close, opened
+from tests.scripts.fakes import programs
+from tests.scripts.running import end, environment, start, wait_for
+
+CRITICAL = {"members": 200, "users": 20, "audit_logs": 2000, "dues_payments": 800, "students": 60}
+
+
+def assert_not_verified(jobs: Jobs, what: Path | str, *words: str) -> None:
+    ended = jobs.verify(what)
+    assert ended.code == Exit.NOT_VERIFIED, ended
+    for text in words:
+        assert text in ended.error
+    assert jobs.scratch_databases() == ""
+    assert list(jobs.backups.glob(f"*{PROOF_SUFFIX}")) == []
+
+
+def test_a_good_backup_is_proven_and_the_proof_is_seen(jobs: Jobs, shape_url: str) -> None:
+    jobs.backup(shape_url)
+    ended = jobs.verify()
+    assert ended.code == Exit.OK
+    assert ended.details["critical"] == CRITICAL
+    assert ended.details["tables"] == 18
+    assert ended.details["compared"] > 300
+    assert jobs.scratch_databases() == ""
+    assert jobs.listing().backups[-1].verified_at is not None
+    assert jobs.listing().rejected == ()
+
+
+def test_without_a_server_to_use_one_is_started_and_thrown_away(
+    jobs: Jobs, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UNIONCORE_SCRATCH_URL")
+    assert jobs.verify(backup).code == Exit.OK
+
+
+def test_without_any_server_it_says_what_to_do(
+    jobs: Jobs, backup: Path, monkeypatch: pytest.MonkeyPatch, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("UNIONCORE_SCRATCH_URL")
+    ended = jobs.verify(backup, UNIONCORE_PG_BIN=str(programs(tmp_path, postgres)))
+    assert ended.code == Exit.TOOL
+    assert ended.error.startswith(
+        "a scratch server needs the programs of PostgreSQL 18 or newer, and none is installed"
+    )
+    assert ended.error.endswith("or name a server by UNIONCORE_SCRATCH_URL")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("drop table students cascade", "table public.students is missing"),
+        ("delete from students", "table public.students has 0 rows, not 60"),
+        ("update dues_payments set amount_paid = amount_paid + 0.01 where id = 1", "but not the same content"),
+        ("update members set notes = '' where notes is null and id < 3", "but not the same content"),
+        ("drop index ix_audit_logs_table_name", "index public.ix_audit_logs_table_name is missing"),
+        ("drop trigger audit_logs_prevent_delete on audit_logs", "trigger public.audit_logs.audit_logs_prevent_delete"),
+        ("alter table audit_logs disable trigger all", "trigger public.audit_logs.audit_logs_prevent_delete is"),
+        ("alter table users drop constraint users_email_key", "constraint public.users.users_email_key is missing"),
+        ("select setval('members_id_seq', 1)", "sequence public.members_id_seq goes on with 2, not with 201"),
+        ("create table more (id integer)", "table public.more is not in the backup"),
+    ],
+)
+def test_a_dump_that_lacks_anything_is_not_verified(
+    jobs: Jobs, backup: Path, live_url: str, change: str, told: str
+) -> None:
+    # The dump of the changed database, with the manifest of what it was before.
+    manifest, facts = opened(backup)
+    jobs.server.psql(change, live_url.rpartition("/")[2])
+    subprocess.run([jobs.server.bin("pg_dump"), "-Fc", "-f", backup, "-d", live_url], check=True)
+    close(backup, manifest, facts)
+    assert_not_verified(jobs, backup, told)
+
+
+def test_a_manifest_that_names_nothing_verifies_nothing(jobs: Jobs, backup: Path) -> None:
+    manifest, facts = opened(backup)
+    nothing = replace(facts.contents, tables={}, objects={}, sequences={})
+    close(backup, manifest, replace(facts, contents=nothing))
+    assert_not_verified(jobs, backup, "the manifest names nothing to compare with")
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("exit 0", "table public.alembic_version is missing"),
+        ("exit 1", "pg_restore ended with status 1"),
+        ("kill -9 $$", "pg_restore was ended by signal 9"),
+        ('exec $REAL "$@" --schema-only', "has 0 rows, not"),
+        ('exec $REAL "$@" --exclude-schema=x --section=pre-data --section=data', "is missing"),
+    ],
+)
+def test_a_pg_restore_that_says_yes_is_not_believed(
+    jobs: Jobs, backup: Path, tmp_path: Path, script: str, told: str
+) -> None:
+    jobs.use(UNIONCORE_PG_BIN=str(programs(tmp_path, jobs.server, pg_restore=script)))
+    assert_not_verified(jobs, backup, told)
+
+
+def test_a_backup_without_its_manifest_or_without_its_dump_is_none(jobs: Jobs, backup: Path) -> None:
+    manifest = Path(f"{backup}{MANIFEST_SUFFIX}")
+    text = manifest.read_bytes()
+    manifest.unlink()
+    assert_not_verified(jobs, backup, "without its manifest a dump is no backup")
+    assert_not_verified(jobs, "latest", "there is no complete backup in")
+    manifest.write_bytes(text)
+    backup.unlink()
+    assert_not_verified(jobs, backup.name, "there is no such dump")
+    assert_not_verified(jobs, "latest", "is no backup: there is no dump beside it")
+    assert_not_verified(jobs, "/no/such/file", "there is no such file")
+
+
+def test_the_latest_backup_does_not_hide_behind_an_older_one(jobs: Jobs, backup: Path, live_url: str) -> None:
+    assert jobs.backup(live_url).code == Exit.OK
+    newest = jobs.backups / jobs.names()[-1]
+    assert newest != backup
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert_not_verified(jobs, "latest", f"{newest.name}{MANIFEST_SUFFIX} is no backup: the dump has")
+
+
+def test_a_proof_is_written_once_and_a_wrong_one_is_replaced(jobs: Jobs, backup: Path) -> None:
+    proof = Path(f"{backup}{PROOF_SUFFIX}")
+    proof.write_bytes(b"rubbish")
+    assert jobs.verify().details["proven"] == [str(jobs.backups)]
+    first = proof.read_bytes()
+    assert Proof.parse(first).extra["critical"] == CRITICAL
+    assert jobs.verify().code == Exit.OK
+    assert proof.read_bytes() == first
+
+
+def test_unioncores_own_database_is_never_the_scratch_server(jobs: Jobs, backup: Path, live_url: str) -> None:
+    ended = jobs.verify(backup, DATABASE_URL=live_url, UNIONCORE_SCRATCH_URL=live_url)
+    assert ended.code == Exit.REFUSED
+    assert "UNIONCORE_SCRATCH_URL names UnionCore's own database" in ended.error
+
+
+def test_a_scratch_server_that_is_too_old_is_refused(jobs: Jobs, backup: Path, postgres17: EmbeddedPostgres) -> None:
+    ended = jobs.verify(backup, UNIONCORE_SCRATCH_URL=postgres17.url("postgres"))
+    assert ended.code == Exit.TOOL
+    assert "is PostgreSQL 17: the backup needs 18 or newer" in ended.error
+
+
+def test_what_a_killed_run_has_left_on_the_scratch_server_is_dropped(
+    jobs: Jobs, backup: Path, postgres: EmbeddedPostgres
+) -> None:
+    for name in ("unioncore_scratch_20200101000000_0123abcd", "unioncore_scratch_mine"):
+        postgres.create_database(name)
+    try:
+        assert jobs.verify(backup).code == Exit.OK
+        assert jobs.scratch_databases() == "unioncore_scratch_mine"
+    finally:
+        postgres.drop_database("unioncore_scratch_mine")
+
+
+def test_a_run_that_is_told_to_end_drops_its_scratch_database(
+    jobs: Jobs, backup: Path, live_url: str, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    slow = programs(tmp_path, postgres, pg_restore='$REAL "$@"; exec sleep 60')
+    env = environment(
+        jobs.backups, live_url, UNIONCORE_PG_BIN=str(slow), UNIONCORE_SCRATCH_URL=postgres.url("postgres")
+    )
+    running = start(("scripts.ops", "verify", str(backup)), env)
+    wait_for(lambda: jobs.scratch_databases() or running.poll() is not None)
+    running.send_signal(signal.SIGTERM)
+    ended = end(running)
+    assert ended.code == Exit.TERMINATED
+    assert jobs.scratch_databases() == ""
+
+
+def naive(jobs: Jobs, url: str, *options: str) -> Path:
+    """A dump as the script before made it."""
+    path = jobs.backups / "unioncore_20260101_020000.sql.gz"
+    plain = subprocess.run([jobs.server.bin("pg_dump"), "-d", url, *options], check=True, capture_output=True).stdout
+    path.write_bytes(gzip.compress(plain))
+    return path
+
+
+def test_an_old_dump_without_a_manifest_is_verified_as_far_as_that_goes(
+    jobs: Jobs, shape_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.server.psql("create role somebody; alter table members owner to somebody", shape_url.rpartition("/")[2])
+    try:
+        path = naive(jobs, shape_url)
+    finally:
+        jobs.server.psql("reassign owned by somebody to postgres; drop role somebody", shape_url.rpartition("/")[2])
+    monkeypatch.delenv("UNIONCORE_SCRATCH_URL")  # a server of its own, on which its roles can be made
+    ended = jobs.verify(path)
+    assert ended.code == Exit.OK, ended
+    assert ended.details["critical"] == CRITICAL
+    assert jobs.names() == []  # it is still no backup that counts
+    plain = path.with_suffix("")
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    assert jobs.verify(plain).code == Exit.OK
+
+
+OLD_DUMPS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "truncated": (lambda dump: dump[: len(dump) // 2], "is damaged"),
+    "without its last byte": (lambda dump: dump[:-1], "is damaged"),
+    "with a flipped bit": (lambda dump: dump[:5000] + bytes([dump[5000] ^ 1]) + dump[5001:], "is damaged"),
+    "with a wrong CRC": (lambda dump: dump[:-8] + bytes([dump[-8] ^ 1]) + dump[-7:], "is damaged"),
+    "cut off before it was packed": (
+        lambda dump: gzip.compress(gzip.decompress(dump)[:-3000]), "its last line is missing"),
+    "empty": (lambda _: gzip.compress(b""), "its last line is missing"),
+    "of no bytes": (lambda _: b"", "its last line is missing"),
+    "that is rubbish": (lambda dump: b"x" * len(dump), "is damaged"),
+    "with an error in it": (
+        lambda dump: gzip.compress(gzip.decompress(dump).replace(b"CREATE TABLE public.grants", b"CREATE TABEL x", 1)),
+        "psql ended with status"),
+    "with a row left out": (
+        lambda dump: gzip.compress(gzip.decompress(dump).replace(b"\n2\t", b"\nrubbish\t", 1)), "psql ended"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OLD_DUMPS)
+def test_an_old_dump(kind: str, jobs: Jobs, live_url: str) -> None:
+    path = naive(jobs, live_url)
+    spoil, words = OLD_DUMPS[kind]
+    path.write_bytes(spoil(path.read_bytes()))
+    assert_not_verified(jobs, path, words)
+
+
+def test_an_old_dump_without_a_table_that_matters_is_not_verified(jobs: Jobs, live_url: str) -> None:
+    assert_not_verified(jobs, naive(jobs, live_url, "--exclude-table=students"), "it has no table students")
+
+
+def test_an_old_dump_that_psql_only_claims_to_restore_is_not_verified(
+    jobs: Jobs, live_url: str, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    jobs.use(
+        UNIONCORE_PG_BIN=str(
+            programs(tmp_path, postgres, psql='sed "/^COPY public.students/,/^\\\\\\\\\\./d" | $REAL "$@"')
+        )
+    )
+    assert_not_verified(jobs, naive(jobs, live_url), "table public.students has 0 rows, not 60")
+
+
+def test_a_manifest_of_another_program_is_told_apart_from_a_damaged_one(jobs: Jobs, backup: Path) -> None:
+    path = Path(f"{backup}{MANIFEST_SUFFIX}")
+    keys = json.loads(path.read_bytes())
+    del keys["contents"], keys["seal"]
+    path.write_bytes(json.dumps(keys, indent=1).encode() + b"\n")
+    assert_not_verified(jobs, backup, "its seal is broken")
+
+
+def test_a_backup_elsewhere_is_verified_by_its_path(jobs: Jobs, backup: Path, tmp_path: Path) -> None:
+    place = tmp_path / "copied"
+    place.mkdir()
+    for file in jobs.backups.glob(f"{backup.name}*"):
+        shutil.copy(file, place)
+    assert jobs.verify(place / backup.name).details["proven"] == [str(place), str(jobs.backups)]
