@@ -125,7 +125,7 @@ async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> None:
             "id": str(table.id),
             "instant": table.time.instant(),
             "settings": "".join(f" set {name} = '{value}'" for name, value in PINNED.items())
-            + " set search_path = pg_catalog, pg_temp set lock_timeout = '5s'",
+            + " set search_path = pg_catalog, pg_temp set lock_timeout = '2s'",
             "cell": CELL,
             "digest": DIGEST,
             "clause": GUARD_CLAUSE,

@@ -5,7 +5,7 @@ PostgreSQL makes by itself: the triggers of foreign keys, the NOT NULL constrain
 column says it), the parts of a partitioned table's indexes, constraints and triggers.
 """
 
-# ruff: noqa: S608 - statements are made of names that PostgreSQL itself has quoted
+
 
 PINNED = {
     "bytea_output": "hex",

@@ -1,6 +1,6 @@
 """Reads what a database holds in one snapshot, which pg_dump can share."""
 
-# ruff: noqa: S608 - statements are made of names that PostgreSQL itself has quoted
+
 
 import hashlib
 from collections.abc import AsyncIterator

@@ -17,6 +17,11 @@ Duration = Annotated[float, Field(gt=0, le=7 * 86400)]
 
 
 def http_url(text: str) -> str:
+    """Check that a text is an HTTP URL without a password, and return it without the slash at the end.
+
+    Raises:
+        ValueError: It is not.
+    """
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
@@ -24,7 +29,7 @@ def http_url(text: str) -> str:
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError("must begin with http:// or https:// and name a host")
     if url.userinfo:
-        raise ValueError("must not hold a password: use UNIONCORE_PUSH_TOKEN")
+        raise ValueError("must not hold a password")
     return text.rstrip("/")
 
 

@@ -50,7 +50,7 @@ class Archives:
         self.directory = directory / "audit-archive"
         self._monkeypatch = monkeypatch
         self._capsys = capsys
-        self.log = ""
+        self.log = self.printed = ""
         ours = ("UNIONCORE_", "DATABASE_URL", "DB_", "BACKUP_", "ARCHIVE_", "S3_", "PG")
         for name in [name for name in os.environ if name.startswith(ours)]:
             monkeypatch.delenv(name)
@@ -100,8 +100,8 @@ class Archives:
     ) -> Ended:
         self._capsys.readouterr()
         code = run_job(name, work, settings=settings, time_limit=60, lock="archive", report=False, dry_run=dry_run)
-        printed, self.log = self._capsys.readouterr()
-        result = json.loads(printed.splitlines()[-1])
+        self.printed, self.log = self._capsys.readouterr()
+        result = json.loads(self.printed.splitlines()[-1])
         return Ended(code, result["error"] or "", result["items"], result["details"])
 
     def files(self) -> dict[str, bytes]:
@@ -164,22 +164,23 @@ class Session:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._connection: asyncpg.Connection = self._wait(asyncpg.connect(url))
+        self._connection: asyncpg.Connection = self.wait(asyncpg.connect(url))
 
-    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine beside the test."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     def execute(self, sql: str, *arguments: object) -> str:
-        return self._wait(self._connection.execute(sql, *arguments))
+        return self.wait(self._connection.execute(sql, *arguments))
 
     def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        return self._wait(self._connection.fetch(sql, *arguments))
+        return self.wait(self._connection.fetch(sql, *arguments))
 
     def value(self, sql: str, *arguments: object) -> Any:
-        return self._wait(self._connection.fetchval(sql, *arguments))
+        return self.wait(self._connection.fetchval(sql, *arguments))
 
     def close(self) -> None:
-        self._wait(self._connection.close())
+        self.wait(self._connection.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

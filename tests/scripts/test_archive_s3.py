@@ -201,3 +201,52 @@ def test_a_bucket_that_is_not_there_is_told(bucket: Bucket, archives: Archives) 
     ended = archives.archive(S3_BUCKET="no-such-bucket")
     assert ended.code == Exit.UNREACHABLE
     assert "the bucket does not exist: set S3_BUCKET to one that does" in ended.error
+
+
+@pytest.fixture
+def cold(bucket: Bucket, live_log: AuditLog, archives: Archives) -> Bucket:
+    """A bucket whose files are cold, and a database with the guard."""
+    del live_log
+    assert archives.archive(UNIONCORE_ARCHIVE_STORAGE_CLASS="DEEP_ARCHIVE").code == 0
+    assert archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30").code == 0
+    return bucket
+
+
+def test_rows_of_cold_files_are_deleted_if_the_store_vouches_for_them(
+    cold: Bucket, live_log: AuditLog, archives: Archives
+) -> None:
+    before = live_log.ids()
+    ended = archives.delete()
+    assert ended.code == 0, ended.error
+    assert ended.rows == len(before - live_log.ids()) > 0
+    assert not any(path.endswith(CHUNK) for method, path, _ in cold.s3.log[-4:] if method == "PUT")
+
+
+def test_rows_of_cold_files_stay_if_the_store_says_something_else(
+    cold: Bucket, live_log: AuditLog, archives: Archives
+) -> None:
+    before = live_log.ids()
+    cold.s3.faults = [Fault("HEAD", CHUNK, "wrong checksum")]
+    ended = archives.delete()
+    assert ended.code == Exit.NOT_VERIFIED
+    assert "is not what its manifest says: keep the rows" in ended.error
+    assert live_log.ids() == before
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_rows_of_cold_files_without_a_checksum_are_deleted_only_if_those_are_locked(
+    bucket: Bucket, live_log: AuditLog, archives: Archives, locked: bool
+) -> None:
+    archives.use(S3_CHECKSUMS="false", S3_OBJECT_LOCK="COMPLIANCE" if locked else "")
+    assert archives.archive(UNIONCORE_ARCHIVE_STORAGE_CLASS="DEEP_ARCHIVE").code == 0
+    assert archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30").code == 0
+    before = live_log.ids()
+    bucket.s3.log.clear()
+    ended = archives.delete()
+    if locked:
+        assert ended.code == 0, ended.error
+        assert ended.rows == len(before - live_log.ids()) > 0
+    else:
+        assert ended.code == Exit.REFUSED
+        assert "not locked for seven years" in ended.error
+        assert live_log.ids() == before
