@@ -5,8 +5,6 @@ PostgreSQL makes by itself: the triggers of foreign keys, the NOT NULL constrain
 column says it), the parts of a partitioned table's indexes, constraints and triggers.
 """
 
-
-
 PINNED = {
     "bytea_output": "hex",
     "client_encoding": "UTF8",

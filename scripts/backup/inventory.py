@@ -1,7 +1,5 @@
 """Reads what a database holds in one snapshot, which pg_dump can share."""
 
-
-
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -79,8 +79,7 @@ async def verify(run: Run[VerifySettings], installations: Sequence[Programs], fo
                 await run_program(argv, run.pg_environment(database), Exit.NOT_VERIFIED, stdin=source.fileno())
             async with run.connect(database) as connection:
                 restored = {
-                    name: await connection.fetchval(f"select count(*) from only {name}")
-                    for name in script.rows
+                    name: await connection.fetchval(f"select count(*) from only {name}") for name in script.rows
                 }
     problems = [
         f"table {name} has {restored[name]} rows, not {rows}"

@@ -100,7 +100,7 @@ def test_every_alert_says_everything(name: str, rule: dict[str, Any]) -> None:
     assert not re.search(r"\{\{ \$value \}\}(?! (user accounts|complete backups))", said["description"])
 
 
-@pytest.mark.parametrize("name", set(ALERTS) - {WATCHDOG})
+@pytest.mark.parametrize("name", sorted(set(ALERTS) - {WATCHDOG}))
 def test_neither_a_failed_scrape_nor_a_flap_pages_or_resolves(name: str) -> None:
     assert seconds(ALERTS[name]["for"]) > 15
     assert seconds(ALERTS[name]["keep_firing_for"]) >= 60
