@@ -78,9 +78,13 @@ class S3Objects(Objects):
                     self._write_parts(key, source, size, refuse)
                 else:
                     body: Any = _Slice(self, source, 0, size)
-                    checksum: dict[str, Any] = {"ChecksumSHA256": _base64(sha256)} if options.checksums else {}
                     self.client.put_object(
-                        **self._named(key), Body=body, ContentLength=size, **checksum, **options.creation(), **refuse
+                        **self._named(key),
+                        Body=body,
+                        ContentLength=size,
+                        **self._checksum(body, sha256),
+                        **options.creation(),
+                        **refuse,
                     )
         except _TakenError:
             # By another, or by this very request, whose answer was lost and which was sent again.
@@ -101,10 +105,11 @@ class S3Objects(Objects):
             parts: list[Any] = []
             for number, start in enumerate(range(0, size, step), 1):
                 body: Any = _Slice(self, source, start, min(step, size - start))
-                checksum: dict[str, Any] = {"ChecksumSHA256": _base64(body.sha256())} if self._options.checksums else {}
+                checksum = self._checksum(body)
                 answer = self.client.upload_part(
                     **upload, PartNumber=number, Body=body, ContentLength=body.size, **checksum
                 )
+                checksum.pop("ContentMD5", None)
                 parts.append({"PartNumber": number, "ETag": answer["ETag"], **checksum})
             self.client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **refuse)
         except BaseException:
@@ -197,6 +202,15 @@ class S3Objects(Objects):
         if None not in {before.sha256, after.sha256} and before.sha256 != after.sha256:
             raise ObjectDamagedError(f"{self.location}/{key}: it is not what it was, now that it is {storage_class}")
 
+    def _checksum(self, body: "_Slice", sha256: str = "") -> dict[str, Any]:
+        """Return the checksum that a request sends: none only where the store refuses it, and nothing is locked.
+
+        S3 locks only what comes with a checksum or its MD5 (Amazon's user guide, "Considerations for Object Lock").
+        """
+        if self._options.checksums:
+            return {"ChecksumSHA256": _base64(sha256 or body.digest("sha256"))}
+        return {"ContentMD5": _base64(body.digest("md5"))} if self._options.lock_mode else {}
+
     def _named(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._prefix + key}
 
@@ -243,15 +257,7 @@ def open_bucket(
         )
     except (BotoCoreError, ValueError) as error:
         raise ObjectError(f"S3 bucket {settings.s3_bucket}: {trouble(error)}", Exit.CONFIGURATION) from None
-    options = S3Options(
-        storage_class=storage_class,
-        encryption=settings.s3_encryption,
-        kms_key=settings.s3_kms_key,
-        lock_mode=settings.s3_lock_mode,
-        lock_days=lock_days,
-        checksums=settings.s3_checksums,
-        conditional=settings.s3_conditional,
-    )
+    options = S3Options.configured(settings, storage_class=storage_class, lock_days=lock_days)
     return S3Objects(
         client, settings.s3_bucket, "/".join(filter(None, (settings.s3_prefix.strip("/"), folder))), options
     )
@@ -286,14 +292,14 @@ class _Slice:
     def tell(self) -> int:
         return self._at
 
-    def sha256(self) -> str:
-        """Return the SHA-256 of all of it, in lower-case hexadecimal, and stand at its beginning."""
-        digest = hashlib.sha256()
+    def digest(self, algorithm: str) -> str:
+        """Return the digest of all of it, in lower-case hexadecimal, and stand at its beginning."""
+        digest = hashlib.new(algorithm, usedforsecurity=False)
         while block := self.read(BLOCK):
             digest.update(block)
         self.seek(0)
         return digest.hexdigest()
 
 
-def _base64(sha256: str) -> str:
-    return base64.b64encode(bytes.fromhex(sha256)).decode()
+def _base64(digest: str) -> str:
+    return base64.b64encode(bytes.fromhex(digest)).decode()

@@ -20,8 +20,7 @@ from scripts.job.frame import Outcome, Run
 _SQL = Path(__file__).parents[1] / "sql"
 _TRIGGER_FUNCTION = "prevent_audit_modification()"
 _TRUNCATE_TRIGGER = "audit_logs_prevent_truncate"
-_RECORD = f"{GUARD_ROLE}.record_archive(text,int8multirange,bigint,text,text[],text)"
-_DELETE = f"{GUARD_ROLE}.delete_archived(text)"
+_FUNCTIONS = ["record_archive", "delete_archived"]
 # What the guard's functions raise (audit_guard_install.sql).
 _DIFFERENT = "UCG01"
 _FORBIDDEN = "UCG02"
@@ -68,17 +67,25 @@ async def require(connection: Connection) -> None:
     Raises:
         JobError: It is not.
     """
-    there = await connection.fetchval("select to_regprocedure($1) is not null", _RECORD)
-    if not there:
+    # From the catalog: to name a function of a schema that the role may not use is an error.
+    found = await connection.fetchrow(
+        """
+        select count(distinct p.proname) = 2 as there,
+               bool_and(has_schema_privilege(n.oid, 'usage') and has_function_privilege(p.oid, 'execute')) as may
+          from pg_catalog.pg_proc p
+          join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+         where n.nspname = $1 and p.proname = any ($2::text[])
+        """,
+        GUARD_ROLE,
+        _FUNCTIONS,
+    )
+    if not found["there"]:
         raise JobError(
             Exit.REFUSED,
             "the database's triggers refuse to delete audit events, and have no guard that would let archived ones "
             "pass: install it, by `unioncore-ops archive install-guard`",
         )
-    may = await connection.fetchval(
-        "select bool_and(has_function_privilege(f, 'execute')) from unnest($1::text[]) f", [_RECORD, _DELETE]
-    )
-    if not may:
+    if not found["may"]:
         raise JobError(
             Exit.REFUSED,
             "the guard is not for this role: install it by `unioncore-ops archive install-guard --job-role ROLE`",
@@ -118,6 +125,16 @@ async def delete(connection: Connection, chunk: Chunk) -> int:
 
 async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> None:
     async with run.connect() as connection:
+        owner = await connection.fetchrow(
+            "select pg_has_role(relowner, 'usage') as me, relowner::regrole::text as name"
+            " from pg_catalog.pg_class where oid = to_regclass('audit_logs')"
+        )
+        if owner and not owner["me"]:
+            raise JobError(
+                Exit.REFUSED,
+                f"{run.address.user} does not own audit_logs: set DATABASE_URL to its owner, {owner['name']}, who must"
+                " be allowed to create roles",
+            )
         table = await describe(connection)
         names |= {
             "role": GUARD_ROLE,
@@ -143,7 +160,7 @@ async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> None:
         except asyncpg.InsufficientPrivilegeError as error:
             raise JobError(
                 Exit.REFUSED,
-                f"{error}: set DATABASE_URL to the owner of {table.name}, who must be allowed to create roles",
+                f"{error}: the owner of {table.name} must be allowed to create roles (ALTER ROLE ... CREATEROLE)",
             ) from error
         except asyncpg.RaiseError as error:
             raise JobError(Exit.REFUSED, str(error)) from error

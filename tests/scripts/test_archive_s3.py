@@ -207,7 +207,9 @@ def test_a_bucket_that_is_not_there_is_told(bucket: Bucket, archives: Archives) 
 def cold(bucket: Bucket, live_log: AuditLog, archives: Archives) -> Bucket:
     """A bucket whose files are cold, and a database with the guard."""
     del live_log
-    assert archives.archive(UNIONCORE_ARCHIVE_STORAGE_CLASS="DEEP_ARCHIVE").code == 0
+    archives.use(UNIONCORE_ARCHIVE_STORAGE_CLASS="DEEP_ARCHIVE", UNIONCORE_ARCHIVE_CHUNK_ROWS="400")
+    ended = archives.archive()
+    assert ended.code == 0, ended.error
     assert archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30").code == 0
     return bucket
 
@@ -238,7 +240,9 @@ def test_rows_of_cold_files_without_a_checksum_are_deleted_only_if_those_are_loc
     bucket: Bucket, live_log: AuditLog, archives: Archives, locked: bool
 ) -> None:
     archives.use(S3_CHECKSUMS="false", S3_OBJECT_LOCK="COMPLIANCE" if locked else "")
-    assert archives.archive(UNIONCORE_ARCHIVE_STORAGE_CLASS="DEEP_ARCHIVE").code == 0
+    archives.use(UNIONCORE_ARCHIVE_STORAGE_CLASS="DEEP_ARCHIVE", UNIONCORE_ARCHIVE_CHUNK_ROWS="400")
+    ended = archives.archive()
+    assert ended.code == 0, ended.error
     assert archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30").code == 0
     before = live_log.ids()
     bucket.s3.log.clear()

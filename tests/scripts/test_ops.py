@@ -20,6 +20,7 @@ FILES = {
     "restore": "restore_database",
     "archive": "archive_audit_logs",
     "restore-archive": "restore_audit_archive",
+    "render-config": "render_config",
     "cleanup": "cleanup_sessions",
 }
 CRONTAB = [
