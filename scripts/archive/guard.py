@@ -68,7 +68,7 @@ async def require(connection: Connection) -> None:
         JobError: It is not.
     """
     # From the catalog: to name a function of a schema that the role may not use is an error.
-    found = await connection.fetchrow(
+    (found,) = await connection.fetch(
         """
         select count(distinct p.proname) = 2 as there,
                bool_and(has_schema_privilege(n.oid, 'usage') and has_function_privilege(p.oid, 'execute')) as may
