@@ -120,7 +120,15 @@ class LocalObjects(Objects):
             if not isinstance(error, FileNotFoundError):
                 raise error
 
-        for where, _, names in os.walk(self._directory, onerror=refused):
+        # A year that was moved to another disk is still part of it; a link that leads back is gone once.
+        seen: set[tuple[int, int]] = set()
+        for where, below, names in os.walk(self._directory, onerror=refused, followlinks=True):
+            with suppress(FileNotFoundError):  # removed since it was read
+                stat = Path(where).stat()
+                if (stat.st_dev, stat.st_ino) in seen:
+                    below.clear()
+                    continue
+                seen.add((stat.st_dev, stat.st_ino))
             yield from (Path(where, name) for name in names)
 
     @contextmanager

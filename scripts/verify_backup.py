@@ -4,7 +4,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
@@ -19,8 +19,9 @@ from scripts.backup.scratch import Wanted, scratch
 from scripts.backup.settings import VerifySettings
 from scripts.backup.shelves import Shelf, open_shelves
 from scripts.job.commands import JobCommand, json_option
-from scripts.job.exits import Exit
+from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Outcome, Run, run_job
+from scripts.objects import ObjectDamagedError
 
 _SCRATCH = ("--no-owner", "--no-privileges", "--no-publications", "--no-subscriptions", "--no-security-labels")
 
@@ -62,10 +63,27 @@ async def work(run: Run[VerifySettings], what: str) -> Outcome:
     return Outcome(contents.compared(), {**details, "proven": proven})
 
 
-async def _prove(shelves: Iterable[Shelf], name: str, proof: Proof) -> list[str]:
-    """Write the proof wherever this very backup lies; return where."""
-    places = {shelf.dumps.location: shelf for shelf in shelves}
-    return [location for location, shelf in places.items() if await shelf.prove(name, proof)]
+async def _prove(shelves: Sequence[Shelf], name: str, proof: Proof) -> list[str]:
+    """Write the proof wherever this very backup lies, first where it was restored from; return where.
+
+    Raises:
+        JobError: There is a copy that is not what it was (NOT_VERIFIED).
+    """
+    places = {shelf.dumps.location: shelf for shelf in reversed(shelves)}
+    restored = shelves[0].dumps.location
+    proven: list[str] = []
+    for location in sorted(places, key=lambda location: location != restored):
+        try:
+            if await places[location].prove(name, proof, restored=location == restored):
+                proven.append(location)
+        except ObjectDamagedError as error:
+            raise JobError(
+                Exit.NOT_VERIFIED,
+                f"the backup is proven in {restored}, but there is a damaged copy of it: {error}: look at that disk or "
+                "store, and delete the copy",
+                {**proof.extra, "proven": proven},
+            ) from error
+    return proven
 
 
 @click.command(

@@ -51,6 +51,10 @@ class ChunkName(NamedTuple):
         """
         return cls(first, last, f"{oldest.year:04}/{oldest.month:02}/{first}-{last}-{sha256[:8]}.csv.zst")
 
+    def overlaps(self, other: "ChunkName") -> bool:
+        """Say whether the ranges of two chunks' ids have an id in common."""
+        return self.first <= other.last and other.first <= self.last
+
     @property
     def manifest_key(self) -> str:
         """The key of its manifest."""

@@ -16,6 +16,11 @@ ROW_END = re.compile(rb'\n(?="[0-9])')
 """Where one row ends and another one begins, in the rows' CSV."""
 
 
+_ID = re.compile(rb'\n"([0-9]+)"')
+_ID_BYTES = 24
+"""No id is longer, with what is around it."""
+
+
 class ContentError(ValueError):
     """A file is not one of the archive's; the message says why."""
 
@@ -98,6 +103,23 @@ def unpacked(stream: Readable) -> Iterator[bytes]:
                 yield block
     except zstandard.ZstdError as error:
         raise ContentError(f"it can't be unpacked ({error})") from error
+
+
+def ids(stream: Readable) -> set[int]:
+    """Read the ids of a file's rows.
+
+    Args:
+        stream: The file's content.
+
+    Raises:
+        ContentError: It can't be unpacked.
+    """
+    body, found, before = Rows(), set[int](), b"\n"
+    for block in unpacked(stream):
+        piece = before + body.feed(block)
+        found.update(map(int, _ID.findall(piece)))
+        before = piece[-_ID_BYTES:]
+    return found
 
 
 def read(stream: Readable) -> Content:

@@ -77,7 +77,9 @@ class _Deletion:
         if chunk.facts.newest > self._now - self._keep:
             self._too_young += 1
             return 0
-        if chunk.manifest.finished_at > self._now - timedelta(days=self._run.settings.archive_grace_days):
+        # The store's clock and that of the machine that archived: one of them may have been wrong.
+        archived_at = max(chunk.manifest.finished_at, stored.modified)
+        if archived_at > self._now - timedelta(days=self._run.settings.archive_grace_days):
             self._in_grace += 1
             return 0
         if not await self._rows_left(chunk):

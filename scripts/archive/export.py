@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from asyncpg import Connection
 
+from exporter.manifests import MANIFEST_SUFFIX
+from scripts.archive import remains
 from scripts.archive.chunks import Chunk, ChunkName, multirange
 from scripts.archive.extract import Draft, Extractor, Stretch
 from scripts.archive.place import Archive, Holdings, open_archive
@@ -77,10 +79,11 @@ class _Export:
                         self._rows += await self._extractor.count(stretch)
                     else:
                         await self._archive(stretch, meter)
+            if not self._run.dry_run:
+                await self._tidy()
+            await remains.check_deleted(self._place, self._holdings, self._connection)
         except JobError as error:
             raise JobError(error.exit, str(error), {**self.outcome().details, **error.details}) from error
-        if not self._run.dry_run:
-            await self._tidy()
 
     async def _stretches(self) -> AsyncIterator[Stretch]:
         """Go through the stretches that have rows to archive."""
@@ -165,7 +168,12 @@ class _Export:
     async def _tidy(self) -> None:
         """Remove what earlier runs have left unfinished, and move what is verified into its storage class."""
         objects = self._place.objects
+        chunks = [*self._holdings.chunks, *self._chunks]
+        only_there: dict[str, int] = {}
         for key in sorted(self._holdings.orphans - {name.key for name in self._chunks}):
+            if rows := await remains.only_there(self._place, key, chunks, self._connection, self._table):
+                only_there[key] = rows
+                continue
             await objects.in_thread(objects.delete, key)
             self._run.log.info("removed a file that a run has left without a manifest", file=key)
             self._removed += 1
@@ -173,6 +181,13 @@ class _Export:
         self._removed += await objects.in_thread(objects.clean, self._run.started_at)
         for name in [*self._holdings.warm(self._place.cold), *self._chunks]:
             await self._place.cool(name)
+        for key, rows in only_there.items():
+            raise JobError(
+                Exit.NOT_VERIFIED,
+                f"{self._place.location}/{key} has no manifest, and {rows} audit events that are neither in the "
+                f"database nor in another file: bring {key}{MANIFEST_SUFFIX} back from a copy of the archive",
+                {"without_manifest": only_there},
+            )
 
 
 def _overlapping(names: Iterable[ChunkName]) -> Iterator[list[ChunkName]]:

@@ -92,6 +92,26 @@ async def require(connection: Connection) -> None:
         )
 
 
+async def deleted(connection: Connection) -> list[str]:
+    """Return the keys of the chunks whose rows were deleted; none if there is no guard, or it does not show them."""
+    shown = await connection.fetchval(
+        """
+        select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname = $1 and c.relname = 'archive'
+              and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select'))
+        """,
+        GUARD_ROLE,
+    )
+    if not shown:
+        return []
+    return [
+        row["key"]
+        for row in await connection.fetch(
+            f"select key from {GUARD_ROLE}.archive where deleted_at is not null order by key"
+        )
+    ]
+
+
 async def delete(connection: Connection, chunk: Chunk) -> int:
     """Delete a chunk's rows, all or none, in a transaction of its own; return how many.
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from exporter.manifests import MANIFEST_SUFFIX, ManifestError
 from scripts.archive import content
@@ -12,7 +12,7 @@ from scripts.archive.chunks import Chunk, ChunkName
 from scripts.archive.content import Content
 from scripts.archive.settings import ArchiveSettings
 from scripts.localobjects import LocalObjects
-from scripts.objects import ObjectDamagedError, ObjectExistsError, ObjectMissingError, Objects, Stored
+from scripts.objects import ObjectDamagedError, ObjectExistsError, ObjectMissingError, Objects, Readable, Stored
 
 FOLDER = "audit-archive"
 """What the archive's keys begin with in a bucket, after its prefix."""
@@ -20,6 +20,8 @@ COLD = ("GLACIER", "DEEP_ARCHIVE")
 """Storage classes that can't be read at once."""
 
 _AT_ONCE = 8
+
+T = TypeVar("T")
 
 
 class Holdings(NamedTuple):
@@ -109,19 +111,19 @@ class Archive:
         except ManifestError as error:
             raise ObjectDamagedError(f"{self.location}/{name.manifest_key} is damaged: {error}") from error
 
-    async def read(self, key: str) -> Content:
-        """Read a chunk's file whole.
+    async def ids(self, key: str) -> set[int]:
+        """Read the ids of the rows in a file.
 
         Raises:
             ObjectDamagedError: It can't be unpacked.
             ObjectError: It can't be read.
         """
-        return await self.objects.in_thread(self._read, key)
+        return await self.objects.in_thread(self._read, key, content.ids)
 
-    def _read(self, key: str) -> Content:
+    def _read(self, key: str, look: Callable[[Readable], T]) -> T:
         try:
             with self.objects.open(key) as stream:
-                return content.read(stream)
+                return look(stream)
         except content.ContentError as error:
             raise ObjectDamagedError(f"{self.location}/{key} is damaged: {error}") from error
 
@@ -132,7 +134,7 @@ class Archive:
             ObjectDamagedError: It is not what the manifest says.
             ObjectError: It can't be read.
         """
-        found = await self.read(chunk.name.key)
+        found = await self.objects.in_thread(self._read, chunk.name.key, content.read)
         wrong = [field for field in Content._fields if getattr(found, field) != getattr(chunk.content, field)]
         if wrong:
             raise ObjectDamagedError(

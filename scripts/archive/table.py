@@ -20,6 +20,7 @@ PINNED = {
     "TimeZone": "UTC",
     "bytea_output": "hex",
     "extra_float_digits": "1",
+    "lc_monetary": "C",
 }
 """Server settings on which the text of a value depends: the same for writing, comparing and deleting."""
 

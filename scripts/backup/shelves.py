@@ -25,7 +25,7 @@ from scripts.backup.settings import BackupSettings, BackupsSettings
 from scripts.job.console import Meter
 from scripts.job.exits import Exit, JobError
 from scripts.localobjects import LocalObjects
-from scripts.objects import ObjectMissingError, Objects
+from scripts.objects import ObjectDamagedError, ObjectMissingError, Objects
 from scripts.s3objects import open_bucket
 
 _STEM = "unioncore-"
@@ -116,13 +116,21 @@ class Shelf:
         """Write a manifest: from here on there is a backup."""
         await self.work(self._write, name + MANIFEST_SUFFIX, text)
 
-    async def prove(self, name: str, proof: Proof) -> bool:
+    async def prove(self, name: str, proof: Proof, *, restored: bool) -> bool:
         """Write down that a restore of a backup succeeded, if this shelf has that backup.
 
         A proof that is there already and counts stays: the first one is as good as any.
 
+        Args:
+            name: The backup.
+            proof: The proof.
+            restored: Whether it was restored from here.
+
         Returns:
-            Whether it has.
+            Whether it has; False, too, of a store that keeps no SHA-256, if it was not restored from here.
+
+        Raises:
+            ObjectDamagedError: The manifest is here, and its dump is not what was restored.
         """
 
         def write() -> bool:
@@ -132,6 +140,11 @@ class Shelf:
                 return False
             if manifest.sha256 != proof.sha256:
                 return False
+            kept = proof.sha256 if restored else self._sha256(name)
+            if kept is None:
+                return False
+            if kept != proof.sha256:
+                raise ObjectDamagedError(f"{self.dumps.location}/{name}: its SHA-256 is {kept}, not {proof.sha256}")
             with suppress(ObjectMissingError, ManifestError):
                 if Proof.parse(self._read(name + PROOF_SUFFIX)).sha256 == proof.sha256:
                     return True
@@ -188,6 +201,11 @@ class Shelf:
         """Remove what backups that died before a moment have left unfinished; return how much that was."""
         return await self.work(self.dumps.clean, before, _STEM)
 
+    def _sha256(self, name: str) -> str | None:
+        """Return a dump's SHA-256 as cheaply as it can be known; None if it can't."""
+        stored = self.dumps.head(name)
+        return stored.sha256 if stored else ""
+
     def _read(self, name: str) -> bytes:
         with self._documents.open(name) as body:
             return body.read()
@@ -211,6 +229,9 @@ class LocalShelf(Shelf):
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Lend a file that becomes a dump when the block ends without an exception, and else leaves nothing."""
         return self._files.create(name)
+
+    def _sha256(self, name: str) -> str | None:
+        return self._files.measure(name)[0] if self._files.head(name) else ""
 
 
 def open_s3(settings: BackupsSettings) -> Shelf:

@@ -112,9 +112,18 @@ class Archives:
             if path.is_file()
         }
 
+    def last(self) -> str:
+        """The key of the chunk with the highest ids."""
+        return max((key for key in self.files() if key.endswith(CHUNK)), key=first_id)
+
     def rows(self) -> dict[int, list[str]]:
         """What is archived in the directory, by id."""
         return archived(self.files())
+
+
+def first_id(key: str) -> int:
+    """The lowest id of a chunk, by its key."""
+    return int(key.rpartition("/")[2].partition("-")[0])
 
 
 def archived(files: Mapping[str, bytes]) -> dict[int, list[str]]:

@@ -186,8 +186,6 @@ def test_a_bucket_that_is_not_there_or_refuses_is_told(off_site: OffSite, live_u
 
 def test_verify_fetches_from_off_site_and_proves_both(jobs: Jobs, live_url: str, client: S3Client, bucket: str) -> None:
     name = jobs.backup(live_url).details["name"]
-    # The local one is not looked at.
-    (jobs.backups / name).write_bytes(b"")
     ended = jobs.verify()
     assert (ended.code, ended.details["location"]) == (Exit.OK, f"s3://{bucket}/{PREFIX}")
     assert ended.details["proven"] == [f"s3://{bucket}/{PREFIX}", str(jobs.backups)]
@@ -197,6 +195,20 @@ def test_verify_fetches_from_off_site_and_proves_both(jobs: Jobs, live_url: str,
     assert jobs.verify(f"s3://{bucket}/{PREFIX}/{name}").code == Exit.OK
     assert jobs.verify(f"s3://{bucket}/{PREFIX}/no{name}").code == Exit.NOT_VERIFIED
     assert jobs.verify(f"s3://{bucket}").code == Exit.CONFIGURATION
+
+
+def test_a_damaged_copy_of_a_backup_that_was_proven_elsewhere_is_told_and_not_proven(
+    jobs: Jobs, client: S3Client, bucket: str, uploaded: str
+) -> None:
+    body = bytearray((jobs.backups / uploaded).read_bytes())
+    body[len(body) // 2] ^= 16
+    (jobs.backups / uploaded).write_bytes(body)
+    ended = jobs.verify()
+    assert ended.code == Exit.NOT_VERIFIED
+    assert ended.error.startswith(f"the backup is proven in s3://{bucket}/{PREFIX}, but there is a damaged copy of it")
+    assert ended.details["proven"] == [f"s3://{bucket}/{PREFIX}"]
+    assert listing(client, bucket)[-1].verified_at is not None
+    assert jobs.listing().backups[-1].verified_at is None
 
 
 @pytest.mark.parametrize(

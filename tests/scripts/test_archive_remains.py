@@ -1,0 +1,110 @@
+"""What is left of a chunk, or seems to be, is removed only if no audit event is lost with it."""
+
+import json
+import shutil
+
+import pytest
+
+from scripts.job.exits import Exit
+from tests.scripts.archiving import CHUNK, MANIFEST, Archives, AuditLog, first_id
+
+
+@pytest.fixture
+def deleted(live_log: AuditLog, archives: Archives) -> AuditLog:
+    """An audit log of which old rows are in the archive only."""
+    archives.archive()
+    archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
+    assert archives.delete().rows
+    return live_log
+
+
+def chunk_of(archives: Archives, log: AuditLog, *, in_database: bool) -> str:
+    """The key of a chunk whose rows are still in the database, or no longer."""
+    ids = log.ids()
+    return next(key for key in archives.files() if key.endswith(CHUNK) and (first_id(key) in ids) is in_database)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_file_that_lost_its_manifest_is_kept_if_its_rows_are_nowhere_else(
+    deleted: AuditLog, archives: Archives, damaged: bool
+) -> None:
+    held = archives.rows()
+    key = chunk_of(archives, deleted, in_database=False)
+    manifest = archives.directory / f"{key}.json"
+    text, content = manifest.read_bytes(), (archives.directory / key).read_bytes()
+    manifest.unlink()
+    if damaged:
+        (archives.directory / key).write_bytes(content[:-50])
+    deleted.add(3, days=60)
+    for rows in (3, 0):
+        ended = archives.archive()
+        assert ended.code == Exit.NOT_VERIFIED
+        assert f"{key} has no manifest, and {2 if damaged else 400} audit events that are neither" in ended.error
+        # All else was done.
+        assert ended.details["rows"] == rows
+        assert (archives.directory / key).exists()
+    # As the message says.
+    (archives.directory / key).write_bytes(content)
+    manifest.write_bytes(text)
+    assert archives.archive().code == 0
+    assert held.items() <= archives.rows().items()
+
+
+def test_a_damaged_file_without_a_manifest_goes_if_the_database_has_its_rows(
+    live_log: AuditLog, archives: Archives
+) -> None:
+    archives.archive()
+    # More rows make another chunk of the last one's.
+    key = archives.last()
+    (archives.directory / f"{key}.json").unlink()
+    (archives.directory / key).write_bytes(b"half")
+    live_log.add(3, days=11)
+    assert archives.archive().details["orphans_removed"] == 1
+    assert not (archives.directory / key).exists()
+    assert archives.rows() == live_log.rows(days=10)
+
+
+def test_a_chunk_that_is_gone_with_its_manifest_is_told_if_its_rows_were_deleted(
+    deleted: AuditLog, archives: Archives
+) -> None:
+    key = chunk_of(archives, deleted, in_database=False)
+    for suffix in ("", ".json"):
+        (archives.directory / f"{key}{suffix}").unlink()
+    deleted.add(3, days=60)
+    ended = archives.archive()
+    assert ended.code == Exit.NOT_VERIFIED
+    assert f"{key} is gone, whose audit events were deleted from the database" in ended.error
+    assert ended.details["rows"] == 3
+
+
+def test_a_year_that_was_moved_to_another_disk_and_linked_is_still_part_of_the_archive(
+    live_log: AuditLog, archives: Archives
+) -> None:
+    archives.archive()
+    held, files = archives.rows(), archives.files()
+    year = next(path for path in archives.directory.iterdir() if path.is_dir())
+    elsewhere = archives.directory.with_name("elsewhere")
+    shutil.move(year, elsewhere)
+    year.symlink_to(elsewhere)
+    (archives.directory / "here").symlink_to(".")
+    assert (archives.archive().rows, archives.show().details["chunks"][0]["rows"]) == (0, 400)
+    assert sum(chunk["rows"] for chunk in archives.show().details["chunks"]) == len(held)
+    (archives.directory / "here").unlink()
+    year.unlink()
+    shutil.move(elsewhere, year)
+    assert archives.files() == files
+    assert held == live_log.rows(days=10)
+
+
+def test_the_time_of_grace_counts_from_the_later_of_two_clocks(live_log: AuditLog, archives: Archives) -> None:
+    archives.archive()
+    archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
+    for key in archives.files():
+        if key.endswith(MANIFEST):
+            path = archives.directory / key
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"finished_at": "2001-01-01T00:00:00Z"}))
+    before = live_log.ids()
+    ended = archives.delete(UNIONCORE_ARCHIVE_GRACE_DAYS="1")
+    assert (ended.code, ended.rows) == (0, 0)
+    assert ended.details["chunks_in_grace"]
+    assert live_log.ids() == before
