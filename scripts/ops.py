@@ -28,7 +28,7 @@ _COMMANDS = {
     "restore": _Lazy("scripts.restore_database", "Restore a backup into a database."),
     "archive": _Lazy("scripts.archive_audit_logs", "Archive old audit events; delete archived ones if asked to."),
     "restore-archive": _Lazy("scripts.restore_audit_archive", "Load archived audit events into a table."),
-    "render-config": _Lazy("scripts.render_config", "Render Alertmanager's configuration and Prometheus' targets."),
+    "render-config": _Lazy("scripts.render_config", "Render Alertmanager's and Prometheus' configuration."),
     "cleanup": _Lazy("scripts.cleanup_sessions", "Delete old sessions and tokens, and release expired locks."),
 }
 

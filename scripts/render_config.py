@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The command `render-config`: Alertmanager's configuration and Prometheus' targets, from the environment."""
+"""The command `render-config`: Alertmanager's and Prometheus' configuration, from the environment."""
 
 import json
 import sys
@@ -28,6 +28,7 @@ Examples:
 Files below --output:
   alertmanager/alertmanager.yml  reload Alertmanager when it has changed (SIGHUP)
   alertmanager/templates/        what notifications say
+  prometheus.yml, rules/         reload Prometheus when one has changed (SIGHUP)
   targets/                       what Prometheus scrapes; it notices a change itself""",
 )
 @click.option(
@@ -40,11 +41,12 @@ Files below --output:
 @click.option("--check", "checked", is_flag=True, help="Have amtool check the configuration before it is written.")
 @json_option
 def command(*, output: Path | None, checked: bool, as_json: bool) -> None:
-    """Render Alertmanager's configuration and Prometheus' targets.
+    """Render Alertmanager's and Prometheus' configuration.
 
     Alertmanager expands no variables: this does. Only what is configured appears. If nothing is configured that tells
     of a P1, that is an error, unless UNIONCORE_ALERTS_MAY_GO_NOWHERE=yes. Secrets stay in their files: what is
-    rendered names the files, and Alertmanager must find them under the same paths.
+    rendered names the files, and Alertmanager and Prometheus must find them under the
+    same paths.
     """
     if output is None and not checked:
         raise JobError(Exit.CONFIGURATION, "give --output DIR, or --check")

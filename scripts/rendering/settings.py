@@ -1,12 +1,12 @@
-"""What can be configured of notifications and of what Prometheus scrapes."""
+"""What can be configured of notifications, and reading it together with what Prometheus does."""
 
 import os
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from exporter.settings import ConfigurationError, load, variable_of, zone_name
-from scripts.job.settings import JobSettings
+from scripts.rendering.monitoring import PrometheusSettings
 from scripts.rendering.values import (
     Days,
     Hours,
@@ -15,7 +15,6 @@ from scripts.rendering.values import (
     Priorities,
     SecretFile,
     SecretUrlFile,
-    Targets,
     Url,
     Words,
 )
@@ -55,16 +54,18 @@ _NEEDS = {
     "UNIONCORE_JIRA_PROJECT": ("UNIONCORE_JIRA_URL",),
     "UNIONCORE_JIRA_TOKEN_FILE": ("UNIONCORE_JIRA_URL",),
     "UNIONCORE_TICKET_WEBHOOK_TOKEN_FILE": ("UNIONCORE_TICKET_WEBHOOK_URL_FILE",),
+    "UNIONCORE_REMOTE_WRITE_TENANT": ("UNIONCORE_REMOTE_WRITE_URL",),
+    "UNIONCORE_REMOTE_WRITE_TOKEN_FILE": ("UNIONCORE_REMOTE_WRITE_URL",),
+    "UNIONCORE_REMOTE_WRITE_USER": ("UNIONCORE_REMOTE_WRITE_URL", "UNIONCORE_REMOTE_WRITE_PASSWORD_FILE"),
+    "UNIONCORE_REMOTE_WRITE_PASSWORD_FILE": ("UNIONCORE_REMOTE_WRITE_URL", "UNIONCORE_REMOTE_WRITE_USER"),
 }
 
 
-class RenderSettings(JobSettings):
-    """What can be configured of notifications and of what Prometheus scrapes.
+class RenderSettings(PrometheusSettings):
+    """What can be configured of notifications.
 
     A secret is a variable that ends in `_FILE`, and there is none without it: Alertmanager reads the file itself.
     """
-
-    needs_database: ClassVar[bool] = False
 
     pagerduty_key: SecretFile | None = Field(
         None,
@@ -212,31 +213,6 @@ class RenderSettings(JobSettings):
         validation_alias="UNIONCORE_BUSINESS_DAYS",
         description="On which days, with commas between days or ranges of days.",
     )
-    application_url: Url | None = Field(
-        None, validation_alias="UNIONCORE_URL", description="Where UnionCore is: what the probes look at."
-    )
-    exporter_targets: Targets = Field(
-        "",
-        validation_alias="UNIONCORE_EXPORTER_TARGETS",
-        description="Where Prometheus finds the exporter, if not at UNIONCORE_EXPORTER_URL: HOST:PORT, with commas "
-        "between several; as all targets.",
-    )
-    blackbox_targets: Targets = Field(
-        "127.0.0.1:9115", validation_alias="UNIONCORE_BLACKBOX_TARGETS", description="blackbox_exporter, which probes."
-    )
-    alertmanager_targets: Targets = Field(
-        "127.0.0.1:9093", validation_alias="UNIONCORE_ALERTMANAGER_TARGETS", description="Alertmanager; all of them."
-    )
-    prometheus_targets: Targets = Field(
-        "127.0.0.1:9090", validation_alias="UNIONCORE_PROMETHEUS_TARGETS", description="Prometheus itself."
-    )
-    postgres_targets: Targets = Field(
-        "", validation_alias="UNIONCORE_POSTGRES_EXPORTER_TARGETS", description="postgres_exporter, if there is one."
-    )
-    node_targets: Targets = Field(
-        "", validation_alias="UNIONCORE_NODE_EXPORTER_TARGETS", description="node_exporter, if there is one."
-    )
-    grafana_targets: Targets = Field("", validation_alias="UNIONCORE_GRAFANA_TARGETS", description="Grafana.")
 
     def channels(self) -> dict[str, list[str]]:
         """Return the channels that are configured, each with the names of its integrations."""
@@ -270,6 +246,8 @@ def load_settings() -> RenderSettings:
     clear = _value("UNIONCORE_SMTP_TLS") == "none" and _value("UNIONCORE_SMTP_HOST") not in _LOOPBACK
     if clear and "UNIONCORE_SMTP_PASSWORD_FILE" in present:
         problems.append("UNIONCORE_SMTP_TLS: Alertmanager sends no password without TLS: use starttls or tls")
+    if {"UNIONCORE_REMOTE_WRITE_TOKEN_FILE", "UNIONCORE_REMOTE_WRITE_PASSWORD_FILE"} <= present:
+        problems.append("UNIONCORE_REMOTE_WRITE_TOKEN_FILE: UNIONCORE_REMOTE_WRITE_PASSWORD_FILE is set too; set one")
     urgent = [variable for channel in _URGENT for variable in CHANNELS[channel]]
     if not present & set(urgent) and _value("UNIONCORE_ALERTS_MAY_GO_NOWHERE") != "yes":
         problems.append(

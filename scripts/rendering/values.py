@@ -14,6 +14,8 @@ _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:
 _MAIL = re.compile(r"[^\s@,;<>\"{}]+@[^\s@,;<>\"{}]+")
 _TARGET = re.compile(r"([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})")
 
+_LABEL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)=(.+)")
+
 DAY_MINUTES = 24 * 60
 
 
@@ -81,6 +83,12 @@ def _targets(text: str) -> str:
     return text
 
 
+def _labels(text: str) -> str:
+    if not all(_LABEL.fullmatch(part) for part in split(text)):
+        raise ValueError("must be NAME=VALUE, with commas between several")
+    return text
+
+
 def _hours(text: str) -> str:
     if not _HOURS.fullmatch(text):
         raise ValueError("must be HH:MM-HH:MM (for example 08:00-17:00; 24:00 is the end of the day)")
@@ -104,6 +112,11 @@ def _days(text: str) -> str:
 def split(text: str) -> list[str]:
     """Return the parts of a list with commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def labels(text: str) -> dict[str, str]:
+    """Return labels by their name."""
+    return {part.partition("=")[0]: part.partition("=")[2] for part in split(text)}
 
 
 def minutes(hours: str) -> tuple[int, int]:
@@ -130,5 +143,6 @@ Priorities = Annotated[str, AfterValidator(_priorities)]
 Mail = Annotated[str, AfterValidator(_mail)]
 Mails = Annotated[str, AfterValidator(_mails)]
 Targets = Annotated[str, AfterValidator(_targets)]
+Labels = Annotated[str, AfterValidator(_labels)]
 Hours = Annotated[str, AfterValidator(_hours)]
 Days = Annotated[str, AfterValidator(_days)]
