@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock docs clean
+.PHONY: help demo test check format bench lock docs rules clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench: $(VENV)/.installed ## measure against the naive queries and query-exporte
 
 docs: $(VENV)/.installed ## regenerate the pages in docs/ that are made from code
 	@$(BIN)/python -m scripts.dev.docs
+
+rules: $(VENV)/.installed ## regenerate prometheus/rules/ from scripts/alerting
+	@$(BIN)/python -m scripts.alerting.rules
 
 lock: $(VENV)/.installed ## resolve the dependencies anew into the lock files
 	@$(BIN)/python -m pip install --quiet uv

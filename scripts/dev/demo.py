@@ -21,9 +21,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from exporter.contract import CONTRACT
 from scripts.dev.binaries import BinaryMissingError
 from scripts.dev.families import describe, wait_for_scrapes
+from scripts.dev.pace import LIVELY
 from scripts.dev.postgres import PostgresError
 from scripts.dev.servers import ServerError
-from scripts.dev.stack import SCRAPE_SECONDS, STEPS, Stack, start
+from scripts.dev.stack import PARTS, STEPS, Stack, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,15 +53,18 @@ Examples:
 @click.option("--check", is_flag=True, help="Start, verify every metric family in Prometheus, and exit.")
 @click.option(
     "--port-base",
-    type=click.IntRange(0, 65532),
+    type=click.IntRange(0, 65535 - len(PARTS)),
     default=9741,
     show_default=True,
-    help="The first of four ports: exporter, Prometheus, Alertmanager, PostgreSQL. One that is taken is replaced"
-    " by a free one; 0 takes any.",
+    help=f"The first of {len(PARTS)} ports: {', '.join(PARTS)}. One that is taken is replaced by a free one;"
+    " 0 takes any.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Other seeds make other data.")
 def main(*, check: bool, port_base: int, seed: int) -> None:
-    """Run the whole stack on generated data until Ctrl-C: PostgreSQL, the exporter, Prometheus, Alertmanager.
+    """Run the whole stack on generated data until Ctrl-C.
+
+    PostgreSQL, the exporter, a stand-in for UnionCore, Prometheus, Alertmanager and what they need, with the
+    configuration that is shipped. Alerts go nowhere.
 
     Nothing stays behind but the servers' programs in ~/.cache/unioncore-observability.
     """
@@ -122,7 +126,7 @@ def _serve(console: Console, stack: Stack) -> int:
     for name, url in stack.urls().items():
         console.print(f"  {name:<13} {url}", markup=False)
     console.print(
-        f"\nPrometheus scrapes every {SCRAPE_SECONDS} s here (15 s in its configuration)."
+        f"\nPrometheus scrapes every {LIVELY.scrape:.0f} s here (15 s in its configuration)."
         " The data goes on living. Ctrl-C stops everything."
     )
     while (dead := stack.dead()) is None:

@@ -168,9 +168,11 @@ class Prometheus(Server):
     Args:
         config: Its prometheus.yml; rules and targets beside it are found as the file says.
         port: Where it listens; a free port when left out.
+        resend: Seconds until an alert that still fires is sent to Alertmanager again, which one that fired before
+            Alertmanager was found waits for, too.
     """
 
-    def __init__(self, config: Path, *, port: int | None = None) -> None:
+    def __init__(self, config: Path, *, port: int | None = None, resend: float = 60) -> None:
         port = port or free_port()
         directory = make_directory("unioncore-prometheus-")
         argv: list[str | Path] = [
@@ -178,6 +180,8 @@ class Prometheus(Server):
             f"--config.file={config.resolve()}",
             f"--storage.tsdb.path={directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
+            f"--web.external-url=http://127.0.0.1:{port}",
+            f"--rules.alert.resend-delay={resend * 1000:.0f}ms",
             "--web.enable-lifecycle",
             "--log.level=warn",
         ]
@@ -223,6 +227,7 @@ class Alertmanager(Server):
             f"--config.file={config.resolve()}",
             f"--storage.path={directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
+            f"--web.external-url=http://127.0.0.1:{port}",
             "--cluster.listen-address=",
             "--log.level=warn",
         ]

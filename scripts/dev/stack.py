@@ -1,4 +1,4 @@
-"""The whole stack on generated data: what the demo starts, one step after the other.
+"""The whole stack on generated data: what the demo starts, and what tests of the whole start.
 
 Everything runs on 127.0.0.1 and in temporary directories, and ends with this process.
 """
@@ -7,35 +7,54 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from exporter.collectors.jobs import JobsSource
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, Proof
 from scripts.dev.binaries import find
 from scripts.dev.generate import DEMO, Scale, create
+from scripts.dev.pace import LIVELY, Pace
 from scripts.dev.postgres import EmbeddedPostgres
-from scripts.dev.processes import end, free_port, make_directory, remove_directory, spawn
+from scripts.dev.processes import end, free_port, spawn
 from scripts.dev.servers import Alertmanager, Exporter, Prometheus, Server
+from scripts.dev.unioncore import UnionCore
+from scripts.dev.watching import Watching, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager, ExitStack
 
 DATABASE = "unioncore"
-SCRAPE_SECONDS = 2
-STEPS = 6
+STEPS = 7
+PARTS = (
+    "exporter",
+    "prometheus",
+    "alertmanager",
+    "postgres",
+    "application",
+    "blackbox",
+    "statistics",
+)
+"""What listens on a port, in the order in which the ports are taken."""
 _REPOSITORY = Path(__file__).parents[2]
+# What the runbook UnionCoreAuditTruncatable has an operator do: a healthy site has done it.
+_CLOSE_TRUNCATE = """
+    create or replace trigger audit_logs_prevent_truncate before truncate on audit_logs
+        for each statement execute function prevent_audit_modification();
+"""
+
+_RAN = {"cleanup": (20, 1.4, 131), "verify": (30, 48.0, 46), "archive": (54, 12.5, 961)}
+"""The scheduled jobs beside the backup: how many hours ago each ran, how many seconds it took, its items."""
 
 
 @dataclass(frozen=True)
@@ -45,46 +64,58 @@ class Stack:
     Attributes:
         postgres: The database server; the database is called `unioncore`.
         exporter: The exporter.
-        prometheus: Prometheus, with the repository's configuration.
-        alertmanager: Alertmanager, with the configuration that is rendered, and no receiver.
+        application: The stand-in for UnionCore, on that database.
+        watching: Prometheus, Alertmanager, and the other exporters.
         trickle: The process that makes things happen in the database.
     """
 
     postgres: EmbeddedPostgres
     exporter: Exporter
-    prometheus: Prometheus
-    alertmanager: Alertmanager | None
+    application: UnionCore
+    watching: Watching
     trickle: subprocess.Popen[bytes]
+
+    @property
+    def prometheus(self) -> Prometheus:
+        """Prometheus, with the repository's configuration."""
+        return self.watching.prometheus
+
+    @property
+    def alertmanager(self) -> Alertmanager:
+        """Alertmanager, with the configuration that is rendered."""
+        return self.watching.alertmanager
 
     def urls(self) -> dict[str, str]:
         """Where to look, by what is there."""
-        urls = {
+        prometheus = self.prometheus.url
+        if not self.prometheus.has_pages():
+            prometheus += "/api/v1/query?query=unioncore_members  (Debian's build has no web pages)"
+        return {
             "Exporter": f"{self.exporter.url}/",
             "Metrics": f"{self.exporter.url}/metrics",
-            "Prometheus": self.prometheus.url,
+            "Prometheus": prometheus,
+            "Alerts": f"{self.alertmanager.url}/api/v2/alerts",
+            "UnionCore": f"{self.application.url}/health/ready  (a stand-in)",
             "Database": self.postgres.url(DATABASE),
         }
-        if not self.prometheus.has_pages():
-            urls["Prometheus"] += "/api/v1/query?query=unioncore_members  (Debian's build has no web pages)"
-        if self.alertmanager is not None:
-            urls["Alertmanager"] = self.alertmanager.url
-        return urls
 
     def dead(self) -> str | None:
         """The name of a part that ended by itself; None if all run."""
-        servers = [server for server in (self.exporter, self.prometheus, self.alertmanager) if server]
         if self.trickle.poll() is not None:
             return "trickle"
+        servers: tuple[Server, ...] = (self.exporter, self.application, *self.watching.servers())
         return next((server.name for server in servers if not server.alive()), None)
 
 
 def start(
     life: ExitStack,
-    step: Callable[[str], AbstractContextManager[object]],
+    step: Callable[[str], AbstractContextManager[object]] = nullcontext,
     *,
     scale: Scale = DEMO,
     seed: int = 1,
     port_base: int = 0,
+    variables: Mapping[str, str] | None = None,
+    pace: Pace = LIVELY,
 ) -> Stack:
     """Start everything.
 
@@ -93,107 +124,103 @@ def start(
         step: Wrapped around each of the `STEPS` steps, with its title.
         scale: The numbers of rows.
         seed: Other seeds make other data.
-        port_base: The first of four ports to take where they are free; 0 for any.
+        port_base: The first of the ports to take where they are free, one for each of `PARTS`; 0 for any.
+        variables: What configures notifications (`watch`); without any, alerts go nowhere.
+        pace: How fast the watching goes.
 
     Raises:
-        BinaryMissingError: Prometheus is not installed and cannot be fetched.
+        BinaryMissingError: A server is not installed and cannot be fetched.
         PostgresError: The database could not be made.
         ServerError: A server did not start.
     """
-    ports = [_port(port_base and port_base + offset) for offset in range(4)]
+    ports = {part: _port(port_base and port_base + offset) for offset, part in enumerate(PARTS)}
     with step("Starting PostgreSQL"):
-        postgres = life.enter_context(EmbeddedPostgres(port=ports[3]))
+        postgres = life.enter_context(EmbeddedPostgres(port=ports["postgres"]))
+    url = postgres.url(DATABASE)
     with step(f"Making {scale.members:,} members and {scale.audit_events:,} audit events"):
         postgres.create_database(DATABASE)
-        create(postgres.url(DATABASE), "live", scale, seed=seed)
+        create(url, "live", scale, seed=seed)
+        postgres.psql(_CLOSE_TRUNCATE, DATABASE)
     with step("Starting the exporter"):
-        exporter = life.enter_context(Exporter(postgres.url(DATABASE), port=ports[0]))
+        exporter = life.enter_context(Exporter(url, port=ports["exporter"]))
     with step("Making a backup"):
         back_up(postgres, DATABASE, exporter)
+        for job, (hours, seconds, items) in _RAN.items():
+            report(exporter, job, ended=time.time() - hours * 3600, seconds=seconds, items=items)
     with step("Finding Prometheus and Alertmanager (fetched once, if they are not installed)"):
-        find("prometheus")
-        find("alertmanager")
-    with step("Starting Prometheus and what it needs"):
-        configuration = make_directory("unioncore-configuration-")
-        life.callback(remove_directory, configuration)
-        alertmanager = life.enter_context(Alertmanager(_render(configuration / "rendered"), port=ports[2]))
-        config = configure_prometheus(configuration / "prometheus", exporter, alertmanager)
-        prometheus = life.enter_context(Prometheus(config, port=ports[1]))
-        trickle = _trickle(life, postgres.url(DATABASE), seed)
-    return Stack(postgres, exporter, prometheus, alertmanager, trickle)
+        for program in ("prometheus", "alertmanager", "blackbox_exporter", "postgres_exporter"):
+            find(program)
+    with step("Starting UnionCore's stand-in"):
+        application = life.enter_context(UnionCore(url, port=ports["application"]))
+    with step("Starting Prometheus, Alertmanager and what they need"):
+        watching = watch(
+            life,
+            exporter=exporter,
+            application=application,
+            database_url=url,
+            variables=variables,
+            pace=pace,
+            ports={part: ports[part] for part in ("blackbox", "statistics", "alertmanager", "prometheus")},
+        )
+        trickle = _trickle(life, url, seed)
+    return Stack(postgres, exporter, application, watching, trickle)
 
 
-def _render(directory: Path) -> Path:
-    """Render Alertmanager's configuration, without a single receiver, and return its path."""
-    subprocess.run(
-        [sys.executable, "-m", "scripts.render_config", "--output", directory],
-        env=os.environ | {"UNIONCORE_ALERTS_MAY_GO_NOWHERE": "yes", "UNIONCORE_URL": "http://127.0.0.1:1"},
-        check=True,
-        capture_output=True,
-    )
-    return directory / "alertmanager" / "alertmanager.yml"
-
-
-def configure_prometheus(directory: Path, exporter: Server, alertmanager: Server | None) -> Path:
-    """Copy the repository's Prometheus configuration and point it at these servers.
-
-    Args:
-        directory: Where the copy goes; it must not exist.
-        exporter: What it scrapes.
-        alertmanager: Where it sends alerts, if anywhere.
-
-    Returns:
-        The copy's prometheus.yml, which scrapes and evaluates every `SCRAPE_SECONDS`.
-    """
-    shutil.copytree(_REPOSITORY / "prometheus", directory)
-    targets = directory / "targets"
-    servers = {"exporter": exporter, "alertmanager": alertmanager}
-    # What is not started here is not looked for: the targets that the repository ships are a deployment's.
-    for path in targets.glob("*.yml"):
-        server = servers.get(path.stem)
-        path.write_text(yaml.safe_dump([{"targets": [f"127.0.0.1:{server.port}"]}] if server else []))
-    config = directory / "prometheus.yml"
-    content = yaml.safe_load(config.read_text())
-    interval = f"{SCRAPE_SECONDS}s"
-    content["global"] |= dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), interval)
-    config.write_text(yaml.safe_dump(content, sort_keys=False))
-    return config
-
-
-def back_up(postgres: EmbeddedPostgres, database: str, exporter: Exporter) -> None:
+def back_up(postgres: EmbeddedPostgres, database: str, exporter: Exporter, *, age: timedelta = timedelta(0)) -> Path:
     """Make one backup with the real pg_dump, as a verified one, and push the result as the job would.
 
     Args:
         postgres: The server.
         database: What is dumped.
         exporter: Whose backup directory it goes to, and who is told.
+        age: How long ago it pretends to have been made.
+
+    Returns:
+        The dump.
 
     Raises:
         subprocess.CalledProcessError: pg_dump failed.
         httpx.HTTPError: The exporter refused the push.
     """
-    began = time.time()
-    dump = exporter.backups / f"unioncore-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump"
+    began = time.time() - age.total_seconds()
+    dump = exporter.backups / f"unioncore-{datetime.fromtimestamp(began, UTC):%Y%m%dT%H%M%SZ}.dump"
     command = [str(postgres.bin("pg_dump")), "-Fc", "-f", str(dump), "-d", postgres.url(database)]
     subprocess.run(command, check=True, capture_output=True)
     digest = hashlib.sha256(dump.read_bytes()).hexdigest()
-    ended = time.time()
+    ended = time.time() - age.total_seconds()
     started_at, finished_at = (datetime.fromtimestamp(moment, UTC) for moment in (began, ended))
     manifest = Manifest(dump.name, digest, dump.stat().st_size, started_at, finished_at)
     dump.with_name(dump.name + PROOF_SUFFIX).write_bytes(Proof(digest, finished_at).render())
     dump.with_name(dump.name + MANIFEST_SUFFIX).write_bytes(manifest.render())
 
+    report(exporter, "backup", ended=ended, seconds=ended - began, items=46)
+    return dump
+
+
+def report(exporter: Exporter, job: str, *, ended: float, seconds: float, items: int) -> None:
+    """Push a good result, as a job would.
+
+    Args:
+        exporter: Who is told.
+        job: The job's name.
+        ended: When it ended, as a Unix timestamp in seconds.
+        seconds: How long it took.
+        items: How many items it dealt with.
+
+    Raises:
+        httpx.HTTPError: The exporter refused the push.
+    """
     registry = CollectorRegistry()
     values = {
         "unioncore_job_last_success_timestamp_seconds": ended,
         "unioncore_job_last_run_timestamp_seconds": ended,
         "unioncore_job_last_run_succeeded": 1,
-        "unioncore_job_last_run_duration_seconds": ended - began,
-        "unioncore_job_last_run_items": 46,
+        "unioncore_job_last_run_duration_seconds": seconds,
+        "unioncore_job_last_run_items": items,
     }
     for family in JobsSource.families:
         Gauge(family.name, family.documentation, registry=registry).set(values[family.name])
-    exporter.request("PUT", "/metrics/job/backup", content=generate_latest(registry))
+    exporter.request("PUT", f"/metrics/job/{job}", content=generate_latest(registry))
 
 
 def _trickle(life: ExitStack, url: str, seed: int) -> subprocess.Popen[bytes]:

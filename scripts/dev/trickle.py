@@ -82,9 +82,9 @@ HAPPENINGS = (
         "failed login",
         40,
         "users",
-        # Now and then someone tries until the account is locked.
-        """failed_login_attempts = case when $1 < 0.25 then 5 else least(failed_login_attempts + 1, 5) end,
-           locked_until = case when $1 < 0.25 or failed_login_attempts >= 4
+        # Now and then someone tries until the account is locked: so seldom that nobody is alarmed.
+        """failed_login_attempts = case when $1 < 0.02 then 5 else least(failed_login_attempts + 1, 5) end,
+           locked_until = case when $1 < 0.02 or failed_login_attempts >= 4
                           then now() + interval '30 minutes' end""",
         "t.is_active and not t.is_deleted and (t.locked_until is null or t.locked_until < now())",
     ),

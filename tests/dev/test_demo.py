@@ -14,15 +14,13 @@ from typing import cast
 
 import httpx
 import pytest
-import yaml
 from rich.console import Console
 
 from exporter.contract import CONTRACT
 from exporter.metrics import Family
 from scripts.dev.families import describe, wait_for_scrapes
 from scripts.dev.postgres import psql
-from scripts.dev.servers import Prometheus, Server, ServerError
-from scripts.dev.stack import configure_prometheus
+from scripts.dev.servers import Prometheus, ServerError
 
 Leftovers = Callable[[], list[str]]
 
@@ -100,6 +98,8 @@ def test_what_it_prints_can_be_used(scratch: Path) -> None:
         assert "unioncore_up 1" in httpx.get(urls["Metrics"]).text
         assert httpx.get(urls["Prometheus"], follow_redirects=True).is_success
         assert psql(urls["Database"], "select count(*) from members") == "3000"
+        assert httpx.get(urls["UnionCore"]).json()["status"] == "healthy"
+        assert httpx.get(urls["Alerts"]).is_success
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 
@@ -142,18 +142,3 @@ def test_what_is_missing_is_named() -> None:
 def test_an_exporter_that_is_not_scraped_is_an_error() -> None:
     with pytest.raises(ServerError, match="has not scraped the exporter 2 times in 0 s"):
         wait_for_scrapes(cast("Prometheus", FakePrometheus()), 2, timeout=0)
-
-
-def test_the_repository_configuration_is_what_runs(tmp_path: Path) -> None:
-    exporter, alertmanager = (Server(name, ["true"], port=port, ready="/") for name, port in (("a", 1234), ("b", 4321)))
-    repository = Path(__file__).parents[2] / "prometheus" / "prometheus.yml"
-    config = configure_prometheus(tmp_path / "prometheus", exporter, alertmanager)
-    written, original = yaml.safe_load(config.read_text()), yaml.safe_load(repository.read_text())
-    assert written["scrape_configs"] == original["scrape_configs"]
-    assert written["alerting"] == original["alerting"]
-    assert original["global"]["scrape_interval"] == "15s"
-    targets = config.parent / "targets"
-    assert yaml.safe_load((targets / "exporter.yml").read_text()) == [{"targets": ["127.0.0.1:1234"]}]
-    assert yaml.safe_load((targets / "alertmanager.yml").read_text()) == [{"targets": ["127.0.0.1:4321"]}]
-    for server in (exporter, alertmanager):
-        server.close()

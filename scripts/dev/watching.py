@@ -1,0 +1,132 @@
+"""The watching side of the stack: Prometheus, Alertmanager and what they need, with the configuration that is shipped.
+
+Everything is rendered by `unioncore-ops render-config` from the environment, as at a site. A test, the demo or the
+benchmark gives what is watched, and where notifications go.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.dev.pace import SHIPPED, Pace
+from scripts.dev.processes import free_port, make_directory, remove_directory
+from scripts.dev.servers import Alertmanager, Prometheus, Server, ServerError
+from scripts.dev.watchers import BlackboxExporter, PostgresExporter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import ExitStack
+
+_PROMETHEUS = Path(__file__).parents[2] / "prometheus"
+
+
+@dataclass(frozen=True)
+class Watching:
+    """The running parts.
+
+    Attributes:
+        blackbox: blackbox_exporter, which probes UnionCore.
+        statistics: postgres_exporter.
+        alertmanager: Alertmanager.
+        prometheus: Prometheus.
+        configuration: The directory of what was rendered: `alertmanager/`, `prometheus/`.
+    """
+
+    blackbox: BlackboxExporter
+    statistics: PostgresExporter
+    alertmanager: Alertmanager
+    prometheus: Prometheus
+    configuration: Path
+
+    def servers(self) -> tuple[Server, ...]:
+        """Return every part."""
+        return self.blackbox, self.statistics, self.alertmanager, self.prometheus
+
+
+def watch(
+    life: ExitStack,
+    *,
+    exporter: Server,
+    application: Server,
+    database_url: str,
+    variables: Mapping[str, str] | None = None,
+    pace: Pace = SHIPPED,
+    ports: Mapping[str, int] | None = None,
+) -> Watching:
+    """Start the watching side.
+
+    Args:
+        life: Closing it stops everything, in the reverse order.
+        exporter: The exporter, which is scraped.
+        application: UnionCore, which is probed.
+        database_url: The server that postgres_exporter watches, with any of its databases.
+        variables: What configures notifications, as `UNIONCORE_MAIL_TO`, and further targets. Without any, alerts go
+            nowhere: none of this process's own environment is used.
+        pace: How fast it goes.
+        ports: Where the parts listen: `blackbox`, `statistics`, `alertmanager`, `prometheus`; those left out
+            take a free one.
+
+    Raises:
+        BinaryMissingError: A program is not installed and cannot be fetched.
+        ServerError: A server did not start, or the configuration could not be rendered.
+    """
+    listens = {name: free_port() for name in ("blackbox", "statistics", "alertmanager", "prometheus")} | dict(
+        ports or {}
+    )
+    configuration = make_directory("unioncore-configuration-")
+    life.callback(remove_directory, configuration)
+    targets = {
+        "UNIONCORE_URL": application.url,
+        "UNIONCORE_EXPORTER_TARGETS": f"127.0.0.1:{exporter.port}",
+        "UNIONCORE_BLACKBOX_TARGETS": f"127.0.0.1:{listens['blackbox']}",
+        "UNIONCORE_POSTGRES_EXPORTER_TARGETS": f"127.0.0.1:{listens['statistics']}",
+        "UNIONCORE_ALERTMANAGER_TARGETS": f"127.0.0.1:{listens['alertmanager']}",
+        "UNIONCORE_PROMETHEUS_TARGETS": f"127.0.0.1:{listens['prometheus']}",
+    }
+    configure(configuration, targets | dict(variables or {"UNIONCORE_ALERTS_MAY_GO_NOWHERE": "yes"}), pace)
+    config = configuration / "prometheus"
+    blackbox = life.enter_context(BlackboxExporter(config / "blackbox.yml", port=listens["blackbox"]))
+    statistics = life.enter_context(PostgresExporter(database_url, port=listens["statistics"]))
+    alertmanager = life.enter_context(
+        Alertmanager(configuration / "alertmanager" / "alertmanager.yml", port=listens["alertmanager"])
+    )
+    prometheus = life.enter_context(
+        Prometheus(config / "prometheus.yml", port=listens["prometheus"], resend=pace.resend)
+    )
+    return Watching(blackbox, statistics, alertmanager, prometheus, configuration)
+
+
+def configure(directory: Path, variables: Mapping[str, str], pace: Pace = SHIPPED) -> None:
+    """Make the configuration as a site does it: what is shipped, and what is rendered from the environment.
+
+    Args:
+        directory: Gets `alertmanager/` and `prometheus/`, whose `targets/` are rendered too.
+        variables: The environment's variables that begin with UNIONCORE_.
+        pace: How fast it goes.
+
+    Raises:
+        ServerError: It could not be rendered; the message says why.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("UNIONCORE_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.render_config", "--output", directory],
+        env=inherited | dict(variables),
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ServerError(f"render-config ended with {done.returncode}:\n{done.stderr.strip()}")
+    prometheus = directory / "prometheus"
+    shutil.copytree(_PROMETHEUS, prometheus, ignore=shutil.ignore_patterns("targets", "tests"))
+    shutil.move(directory / "targets", prometheus / "targets")
+    if pace != SHIPPED:
+        pace.prometheus(prometheus)
+        pace.alertmanager(directory / "alertmanager" / "alertmanager.yml")
