@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import ExitStack
 
-_PROMETHEUS = Path(__file__).parents[2] / "prometheus"
+_BLACKBOX = Path(__file__).parents[2] / "prometheus" / "blackbox.yml"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Watching:
         statistics: postgres_exporter.
         alertmanager: Alertmanager.
         prometheus: Prometheus.
-        configuration: The directory of what was rendered: `alertmanager/`, `prometheus/`.
+        configuration: The directory of what was rendered: `alertmanager/`, `prometheus.yml`, `rules/`, `targets/`.
     """
 
     blackbox: BlackboxExporter
@@ -90,14 +90,13 @@ def watch(
         "UNIONCORE_PROMETHEUS_TARGETS": f"127.0.0.1:{listens['prometheus']}",
     }
     configure(configuration, targets | dict(variables or {"UNIONCORE_ALERTS_MAY_GO_NOWHERE": "yes"}), pace)
-    config = configuration / "prometheus"
-    blackbox = life.enter_context(BlackboxExporter(config / "blackbox.yml", port=listens["blackbox"]))
+    blackbox = life.enter_context(BlackboxExporter(configuration / "blackbox.yml", port=listens["blackbox"]))
     statistics = life.enter_context(PostgresExporter(database_url, port=listens["statistics"]))
     alertmanager = life.enter_context(
         Alertmanager(configuration / "alertmanager" / "alertmanager.yml", port=listens["alertmanager"])
     )
     prometheus = life.enter_context(
-        Prometheus(config / "prometheus.yml", port=listens["prometheus"], resend=pace.resend)
+        Prometheus(configuration / "prometheus.yml", port=listens["prometheus"], resend=pace.resend)
     )
     return Watching(blackbox, statistics, alertmanager, prometheus, configuration)
 
@@ -106,7 +105,7 @@ def configure(directory: Path, variables: Mapping[str, str], pace: Pace = SHIPPE
     """Make the configuration as a site does it: what is shipped, and what is rendered from the environment.
 
     Args:
-        directory: Gets `alertmanager/` and `prometheus/`, whose `targets/` are rendered too.
+        directory: Gets `alertmanager/`, `prometheus.yml` with `rules/` and `targets/`, and `blackbox.yml`.
         variables: The environment's variables that begin with UNIONCORE_.
         pace: How fast it goes.
 
@@ -124,9 +123,7 @@ def configure(directory: Path, variables: Mapping[str, str], pace: Pace = SHIPPE
     )
     if done.returncode:
         raise ServerError(f"render-config ended with {done.returncode}:\n{done.stderr.strip()}")
-    prometheus = directory / "prometheus"
-    shutil.copytree(_PROMETHEUS, prometheus, ignore=shutil.ignore_patterns("targets", "tests"))
-    shutil.move(directory / "targets", prometheus / "targets")
+    shutil.copy(_BLACKBOX, directory)
     if pace != SHIPPED:
-        pace.prometheus(prometheus)
+        pace.prometheus(directory)
         pace.alertmanager(directory / "alertmanager" / "alertmanager.yml")

@@ -34,9 +34,12 @@ def test_the_repository_configuration_is_what_runs(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("UNIONCORE_POSTGRES_EXPORTER_TARGETS", "db.example.org:9187")
     configure(tmp_path / "c", NOWHERE)
     shipped = REPOSITORY / "prometheus"
-    for path in (shipped / "prometheus.yml", shipped / "blackbox.yml", *(shipped / "rules").glob("*.yml")):
-        assert (tmp_path / "c" / "prometheus" / path.relative_to(shipped)).read_bytes() == path.read_bytes()
-    targets = tmp_path / "c" / "prometheus" / "targets"
+    for path in (shipped / "blackbox.yml", *(shipped / "rules").glob("*.yml")):
+        assert (tmp_path / "c" / path.relative_to(shipped)).read_bytes() == path.read_bytes()
+    assert (
+        load(tmp_path / "c" / "prometheus.yml")["scrape_configs"] == load(shipped / "prometheus.yml")["scrape_configs"]
+    )
+    targets = tmp_path / "c" / "targets"
     assert load(targets / "exporter.yml") == [{"targets": ["127.0.0.1:1234"]}]
     assert load(targets / "postgres.yml") == []
     assert os.environ["UNIONCORE_POSTGRES_EXPORTER_TARGETS"]
@@ -44,16 +47,14 @@ def test_the_repository_configuration_is_what_runs(tmp_path: Path, monkeypatch: 
 
 def test_for_a_demo_only_looking_is_faster(tmp_path: Path) -> None:
     configure(tmp_path / "c", NOWHERE, LIVELY)
-    config = load(tmp_path / "c" / "prometheus" / "prometheus.yml")
+    config = load(tmp_path / "c" / "prometheus.yml")
     shipped = load(REPOSITORY / "prometheus" / "prometheus.yml")
     assert shipped["global"]["scrape_interval"] == "15s"
     assert set(config["global"].values()) == {"2000ms"}
     assert [job["job_name"] for job in config["scrape_configs"]] == [
         job["job_name"] for job in shipped["scrape_configs"]
     ]
-    down, slow = (
-        rules(tmp_path / "c" / "prometheus")[name] for name in ("UnionCoreDatabaseDown", "UnionCoreJobFailed")
-    )
+    down, slow = (rules(tmp_path / "c")[name] for name in ("UnionCoreDatabaseDown", "UnionCoreJobFailed"))
     assert (down["for"], down["interval"]) == ("30000ms", "5000ms")
     assert (slow["for"], slow["interval"]) == ("60000ms", "5000ms")
 
@@ -62,7 +63,7 @@ def test_for_a_test_all_waiting_is_shorter_and_nothing_else(tmp_path: Path) -> N
     pace = Pace(speed=15)
     configure(tmp_path / "fast", NOWHERE, pace)
     configure(tmp_path / "slow", NOWHERE, SHIPPED)
-    fast, slow = (rules(tmp_path / name / "prometheus") for name in ("fast", "slow"))
+    fast, slow = (rules(tmp_path / name) for name in ("fast", "slow"))
     assert fast.keys() == slow.keys()
     for name, rule in slow.items():
         changing = {"for", "keep_firing_for", "interval"}
