@@ -76,7 +76,7 @@ class Pulse:
         settled: False on a standby, whose snapshots do not list what is in progress, and whose statistics
             do not count what is replayed: there, nothing that was counted is believed again.
         statistics: Whether the counters can be believed (`track_counts` is on, `settled`).
-        epoch: When the counters were last reset.
+        epoch: Changes with every start of the server, every recovery from a crash, and every reset of the counters.
         tables: The state of each table that a collector reads.
     """
 

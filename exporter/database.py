@@ -18,10 +18,13 @@ from exporter.dsn import Address
 from exporter.schema import REFLECT, Schema
 
 # Read before the counting snapshot (see `exporter.counting.Pulse`). No table is read, no lock on one taken.
+# A crash, after which commits may be gone and transactions' numbers come again, leaves the postmaster as it is; but the
+# recovery resets all statistics, those of the background writer with the moment (PostgreSQL's pgstat_discard_stats).
 _PULSE = text("""
 select statement_timestamp() as now, pg_current_snapshot()::text as snapshot,
        not pg_is_in_recovery() as settled, current_setting('track_counts')::boolean as track_counts,
-       pg_postmaster_start_time()::text || coalesce(pg_stat_get_db_stat_reset_time(d.oid)::text, '') as epoch,
+       concat(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time(),
+              pg_stat_get_db_stat_reset_time(d.oid)) as epoch,
        c.relname as table_name, c.oid::bigint as table_oid, c.relnatts::int as attributes,
        c.relfilenode::bigint as filenode, c.relkind = 'r' and not c.relhassubclass as plain,
        pg_stat_get_tuples_inserted(c.oid) as inserted, pg_stat_get_tuples_updated(c.oid) as updated,

@@ -36,7 +36,6 @@ async def recovered(url: str) -> asyncpg.Connection:
     raise TimeoutError
 
 
-@pytest.mark.xfail(strict=True, reason="the pulse does not tell of a crash")
 async def test_rows_that_a_crash_has_lost_are_not_counted_although_their_transactions_numbers_come_again(
     careless: EmbeddedPostgres,
 ) -> None:
