@@ -125,7 +125,10 @@ async def test_locks_sessions_and_future_rows_come_and_go_on_time_without_a_reco
                 assert came == {"today": done, "7d": done, "30d": done}
                 assert sessions == {"live": 4 - done, "expired": done, "revoked": 0}
                 assert events == {"today": done, "7d": done}
-        assert not {"users", "sessions", "audit"} & {name for names in readings for name in names}
+        assert not {"users", "sessions"} & {name for names in readings for name in names}
+        # A vacuum by the server itself is a transaction, too; what follows transactions looks again then, with the
+        # catalog's collector.
+        assert not [names for names in readings if "audit" in names and "immutability" not in names]
         clock.at = start + timedelta(seconds=300)
         await scraped.check()
         assert {"users", "sessions", "audit"} <= {name for names in readings for name in names}
