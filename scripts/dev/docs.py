@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -11,18 +12,23 @@ from pydantic_core import PydanticUndefined
 import scripts.archive.settings
 import scripts.backup.settings
 import scripts.job.settings
+import scripts.rendering.monitoring
+import scripts.rendering.settings
 from exporter.board import HEALTH
 from exporter.contract import COLLECTORS
 from exporter.settings import Settings, variable_of
+from scripts.dev import docs_alerts, docs_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from types import ModuleType
 
     from pydantic.fields import FieldInfo
 
     from exporter.metrics import Family
 
 DOCS = Path(__file__).parents[2] / "docs"
+RUNBOOKS = DOCS / "runbooks" / "README.md"
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "The database": ("DATABASE_URL", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"),
     "What is counted": ("UNIONCORE_TIMEZONE", "UNIONCORE_RECOUNT_SECONDS"),
@@ -46,6 +52,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Logs": ("UNIONCORE_LOG_FORMAT", "UNIONCORE_LOG_LEVEL"),
 }
 _JOBS = (scripts.job.settings, scripts.backup.settings, scripts.archive.settings)
+_NOTIFICATIONS = (scripts.rendering.settings, scripts.rendering.monitoring)
+_INDEX = re.compile(r"(?<=<!-- alerts, by `make docs` -->\n\n).*(?=\n\n<!-- end of alerts -->)", re.DOTALL)
 _BOUNDS = {"gt": "more than {:.7g}", "ge": "at least {:.7g}", "le": "at most {:.7g}"}
 
 
@@ -62,10 +70,13 @@ def configuration() -> str:
             f"GROUPS and the settings differ in {set(grouped) ^ set(fields) or 'a name that is there twice'}"
         )
     sections = "\n".join(f"## {title}\n\n{_table(names, fields)}" for title, names in GROUPS.items())
-    jobs = "\n".join(f"### {title}\n\n{_table(own, own)}" for title, own in _jobs())
+    jobs, notifications = (
+        "\n".join(f"### {title}\n\n{_table(own, own)}" for title, own in _classes(modules))
+        for modules in (_JOBS, _NOTIFICATIONS)
+    )
     return f"""# Configuration
 
-{_made_from("exporter/settings.py and the jobs' settings in scripts/")}
+{_made_from("exporter/settings.py and the settings.py of the jobs in scripts/")}
 
 Every setting is an environment variable; one that is empty counts as not set. Only the database's address is required:
 `DATABASE_URL`, or `DB_HOST` and its companions.
@@ -84,6 +95,12 @@ They share the settings of the database, of the backups, of logs and UNIONCORE_P
 its own settings only: a wrong value stops no other.
 
 {jobs}
+## Notifications
+
+Read by `unioncore-ops render-config`. A secret is given as a file only, by the variable that ends in `_FILE`: the
+program that needs it reads the file itself. A channel that is not configured is not rendered.
+
+{notifications}
 ## Examples
 
 {_examples(fields)}"""
@@ -109,9 +126,30 @@ ends now.
 {sections}"""
 
 
-def _jobs() -> Iterator[tuple[str, Mapping[str, FieldInfo]]]:
-    """Yield each class of the jobs' settings: a title, and the variables that it adds."""
-    for module in _JOBS:
+def commands() -> str:
+    """Return the page of every command and its options."""
+    return f"""# Commands
+
+{_made_from("the commands' own --help")}
+
+{docs_commands.reference()}"""
+
+
+def variables() -> set[str]:
+    """Return the name of every setting, of the exporter, the jobs and the rendering."""
+    classes = _classes((*_JOBS, *_NOTIFICATIONS))
+    return {variable_of(field) for field in Settings.model_fields.values()}.union(*(own for _, own in classes))
+
+
+def _runbooks() -> str:
+    """Return the index of the runbooks with the table of alerts as it should be."""
+    text = RUNBOOKS.read_text(encoding="utf-8")
+    return _INDEX.sub(lambda _: docs_alerts.index(), text)
+
+
+def _classes(modules: Iterable[ModuleType]) -> Iterator[tuple[str, Mapping[str, FieldInfo]]]:
+    """Yield each class of settings in some modules: a title, and the variables that it adds."""
+    for module in modules:
         for kind in vars(module).values():
             if getattr(kind, "__module__", "") == module.__name__ and hasattr(kind, "model_fields"):
                 own = {
@@ -181,6 +219,8 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Yield each page that is made from code: its path and its text."""
     yield DOCS / "configuration.md", configuration()
     yield DOCS / "metrics.md", metrics()
+    yield DOCS / "commands.md", commands()
+    yield RUNBOOKS, _runbooks()
 
 
 def main() -> None:

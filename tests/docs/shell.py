@@ -1,0 +1,142 @@
+"""A shell that runs a page's blocks as its reader would: one after the other, each in what the one before has left."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from scripts.dev.binaries import find
+from scripts.dev.postgres import EmbeddedPostgres
+from tests.docs.pages import Block, Page
+from tests.scripts.running import NOWHERE, environment
+
+SECONDS = 60
+_AROUND = """\
+[ -e "$STATE" ] && . "$STATE"
+[ -e "$STATE.cwd" ] && cd "$(cat "$STATE.cwd")"
+trap 'code=$?; export -p >"$STATE"; pwd >"$STATE.cwd"; exit $code' EXIT
+set -a
+set -euo pipefail
+"""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Where blocks are run.
+
+    Attributes:
+        directory: An empty directory, for the shell's own files and for those of the reader's /etc/unioncore.
+        env: Its environment.
+        places: What is elsewhere here than on the reader's machine: texts of the pages, and what to put there.
+    """
+
+    directory: Path
+    env: Mapping[str, str]
+    places: Mapping[str, str]
+
+    def run(self, page: Page) -> int:
+        """Run all blocks of a page that are marked; return their number.
+
+        Raises:
+            AssertionError: One ended or printed otherwise than the page says.
+        """
+        blocks = list(runnable(page))
+        for block, expected in blocks:
+            self.step(page, block, expected)
+        return len(blocks)
+
+    def step(self, page: Page, block: Block, expected: Block | None) -> None:
+        """Run a block of a page.
+
+        Raises:
+            AssertionError: It ended or printed otherwise than the page says.
+        """
+        code, output = self._run(block.text)
+        where = f"{page}:{block.line}\n{block.text}"
+        assert code == int(block.option("ends") or 0), f"{where}ended with {code}:\n{output}"
+        if expected is not None:
+            assert matches(expected.text, output), f"{where}printed\n{output}\nand not\n{expected.text}"
+
+    def output(self, text: str) -> str:
+        """Run a command that no page shows, and return what it printed.
+
+        Raises:
+            AssertionError: It failed.
+        """
+        code, output = self._run(text)
+        assert code == 0, output
+        return output
+
+    def _run(self, text: str) -> tuple[int, str]:
+        for there, here in self.places.items():
+            text = text.replace(there, here)
+        log = self.directory / "output"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                ["bash", "-c", _AROUND + text],
+                env={**self.env, "STATE": str(self.directory / "state")},
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(SECONDS)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        return code, log.read_text(errors="replace")
+
+
+def runnable(page: Page) -> Iterator[tuple[Block, Block | None]]:
+    """The blocks of a page that are run, each with the one that shows what it prints."""
+    for block, after in zip_longest(page.blocks, page.blocks[1:]):
+        if "run" in block.words:
+            yield block, after if after and "output" in after.words else None
+
+
+def matches(expected: str, output: str) -> bool:
+    """Whether a text is what was shown; `...` stands for anything, blanks at the ends of lines for nothing."""
+    pattern = re.escape(_trimmed(expected)).replace(re.escape("..."), ".*?")
+    return re.fullmatch(pattern, _trimmed(output), re.DOTALL) is not None
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def reader(
+    directory: Path, server: EmbeddedPostgres, url: str, *, places: Mapping[str, str] | None = None, **variables: str
+) -> Shell:
+    """A shell with the programs and the settings of an operator.
+
+    Args:
+        directory: An empty directory.
+        server: Whose programs are on the PATH; scratch databases are made on it.
+        url: UnionCore's database.
+        places: As the shell's.
+        **variables: Further settings.
+    """
+    etc = directory / "etc"
+    backups = directory / "backups"
+    for path in (etc, backups):
+        path.mkdir()
+    programs = [Path(sys.executable).parent, find("amtool").parent, find("promtool").parent]
+    settings = {
+        "DATABASE_URL": url,
+        "UNIONCORE_SCRATCH_URL": server.url("postgres"),
+        "UNIONCORE_PG_BIN": str(server.bin("pg_dump").parent),
+        "UNIONCORE_TIMEZONE": "America/Los_Angeles",
+        **variables,
+    }
+    (etc / "environment").write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
+    base = environment(backups, url, exporter=NOWHERE)
+    search = os.pathsep.join([*map(str, programs), str(server.bin("psql").parent), os.environ["PATH"]])
+    return Shell(directory, {**base, **settings, "PATH": search}, {"/etc/unioncore": str(etc), **(places or {})})

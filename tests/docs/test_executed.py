@@ -1,0 +1,97 @@
+"""What the pages show is run, on one stack as `make demo` starts it, and does and prints what they say."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from scripts.dev.families import wait_for_scrapes
+from scripts.dev.generate import SCALES
+from scripts.dev.postgres import psql
+from scripts.dev.stack import DATABASE, Stack, start
+from tests.docs.pages import PAGES, Block, Page
+from tests.docs.shell import Shell, reader, runnable
+
+ELSEWHERE = {"disaster-recovery", "CONTRIBUTING"}
+"""Pages whose blocks another test runs."""
+MARKED = [page for page in PAGES if any(runnable(page)) and page.path.stem not in ELSEWHERE]
+
+
+def blocks(*languages: str) -> list[tuple[Page, Block]]:
+    return [(page, block) for page in PAGES for block in page.language(*languages)]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Stack]:
+    with ExitStack() as life:
+        stack = start(life, scale=SCALES["small"])
+        for file in stack.exporter.backups.iterdir():
+            # The demo's is no more than looked at: these tests restore.
+            file.unlink()
+        wait_for_scrapes(stack.prometheus, 2, timeout=30)
+        yield stack
+
+
+@pytest.fixture
+def shell(demo: Stack, tmp_path: Path) -> Shell:
+    """A reader's shell on the machine where the demo runs."""
+    ports = {
+        9741: demo.exporter.port,
+        9090: demo.prometheus.port,
+        9093: demo.alertmanager.port,
+        9115: demo.watching.blackbox.port,
+    }
+    shell = reader(
+        tmp_path,
+        demo.postgres,
+        demo.postgres.url(DATABASE),
+        places={f"127.0.0.1:{there}": f"127.0.0.1:{here}" for there, here in ports.items()},
+        BACKUP_DIR=str(demo.exporter.backups),
+        UNIONCORE_EXPORTER_URL=demo.exporter.url,
+        UNIONCORE_URL=demo.application.url,
+        # The demo's data are younger than a year.
+        ARCHIVE_THRESHOLD_DAYS="30",
+    )
+    for secret in ("jira-token", "ticket-url", "ticket-token"):
+        path = tmp_path / "etc" / secret
+        path.write_text("https://tickets.example.org/in")
+        path.chmod(0o600)
+    if not any(demo.exporter.backups.glob("*.dump")):
+        shell.output("unioncore-ops backup")
+    return shell
+
+
+@pytest.mark.parametrize("page", MARKED, ids=str)
+def test_a_page_does_what_it_says(page: Page, shell: Shell) -> None:
+    assert shell.run(page) > 0
+
+
+def test_every_query_is_one(demo: Stack) -> None:
+    found = blocks("promql")
+    assert len(found) > 100
+    for page, block in found:
+        try:
+            demo.prometheus.query(block.text)
+        except httpx.HTTPStatusError as error:
+            pytest.fail(f"{page}:{block.line}: {error.response.text}")
+
+
+def test_every_statement_is_one(demo: Stack) -> None:
+    found = blocks("sql")
+    assert len(found) > 20
+    for page, block in found:
+        try:
+            psql(demo.postgres.url(DATABASE), f"begin;\n{block.text}\n;rollback;")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the page is named
+            pytest.fail(f"{page}:{block.line}: {error}")
+
+
+def test_what_is_not_run_is_at_least_shell() -> None:
+    for page, block in blocks("sh"):
+        done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{page}:{block.line}: {done.stderr}"
+        assert not re.search(r"^\s*\$ ", block.text, re.MULTILINE), f"{page}:{block.line} can't be pasted"
