@@ -143,8 +143,9 @@ def start(
         postgres.psql(_CLOSE_TRUNCATE, DATABASE)
     with step("Starting the exporter"):
         exporter = life.enter_context(Exporter(url, port=ports["exporter"]))
-    with step("Making a backup"):
-        back_up(postgres, DATABASE, exporter)
+    with step("Making backups"):
+        for days in (2, 1, 0):
+            back_up(postgres, DATABASE, exporter, age=timedelta(days=days))
         for job, (hours, seconds, items) in _RAN.items():
             report(exporter, job, ended=time.time() - hours * 3600, seconds=seconds, items=items)
     with step("Finding Prometheus and Alertmanager (fetched once, if they are not installed)"):

@@ -74,7 +74,7 @@ def test_check_finds_the_whole_contract_in_a_real_prometheus(scratch: Path, left
     ("moment", "signum"),
     [
         ("Starting PostgreSQL", signal.SIGTERM),
-        ("Making a backup", signal.SIGINT),
+        ("Making backups", signal.SIGINT),
         ("Ctrl-C stops everything", signal.SIGINT),
         ("Ctrl-C stops everything", signal.SIGKILL),
     ],
