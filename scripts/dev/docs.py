@@ -95,7 +95,7 @@ They share the settings of the database, of the backups, of logs and UNIONCORE_P
 its own settings only: a wrong value stops no other.
 
 {jobs}
-## Notifications
+## Rendering
 
 Read by `unioncore-ops render-config`. A secret is given as a file only, by the variable that ends in `_FILE`: the
 program that needs it reads the file itself. A channel that is not configured is not rendered.

@@ -19,6 +19,7 @@ from tests.docs.shell import Shell, reader, runnable
 ELSEWHERE = {"disaster-recovery", "CONTRIBUTING"}
 """Pages whose blocks another test runs."""
 MARKED = [page for page in PAGES if any(runnable(page)) and page.path.stem not in ELSEWHERE]
+ABOUT_ALERTS = [page for page in MARKED if page.path.stem.startswith("UnionCore")]
 
 
 def blocks(*languages: str) -> list[tuple[Page, Block]]:
@@ -53,6 +54,7 @@ def shell(demo: Stack, tmp_path: Path) -> Shell:
         BACKUP_DIR=str(demo.exporter.backups),
         UNIONCORE_EXPORTER_URL=demo.exporter.url,
         UNIONCORE_URL=demo.application.url,
+        ADMIN_DATABASE_URL=demo.postgres.url(DATABASE),
         # The demo's data are younger than a year.
         ARCHIVE_THRESHOLD_DAYS="30",
     )
@@ -65,9 +67,17 @@ def shell(demo: Stack, tmp_path: Path) -> Shell:
     return shell
 
 
-@pytest.mark.parametrize("page", MARKED, ids=str)
+@pytest.mark.parametrize("page", [page for page in MARKED if page not in ABOUT_ALERTS], ids=str)
 def test_a_page_does_what_it_says(page: Page, shell: Shell) -> None:
     assert shell.run(page) > 0
+
+
+def test_the_alerts_pages_do_what_they_say(shell: Shell) -> None:
+    # Many have the same commands: once is enough.
+    each = {block.text: (page, block, output) for page in ABOUT_ALERTS for block, output in runnable(page)}
+    assert len(each) > 15
+    for page, block, output in each.values():
+        shell.step(page, block, output)
 
 
 def test_every_query_is_one(demo: Stack) -> None:
