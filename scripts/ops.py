@@ -29,6 +29,7 @@ _COMMANDS = {
     "archive": _Lazy("scripts.archive_audit_logs", "Archive old audit events; delete archived ones if asked to."),
     "restore-archive": _Lazy("scripts.restore_audit_archive", "Load archived audit events into a table."),
     "render-config": _Lazy("scripts.render_config", "Render Alertmanager's and Prometheus' configuration."),
+    "schedule": _Lazy("scripts.run_schedule", "Run the jobs at their times, in a container."),
     "cleanup": _Lazy("scripts.cleanup_sessions", "Delete old sessions and tokens, and release expired locks."),
 }
 

@@ -14,10 +14,12 @@ import scripts.backup.settings
 import scripts.job.settings
 import scripts.rendering.monitoring
 import scripts.rendering.settings
+import scripts.schedule.settings
 from exporter.board import HEALTH
 from exporter.contract import COLLECTORS
 from exporter.settings import Settings, variable_of
 from scripts.dev import docs_alerts, docs_commands
+from scripts.schedule import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -51,7 +53,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Backups and job results": ("BACKUP_DIR", "S3_BUCKET", "S3_PREFIX", "S3_PATH_STYLE", "UNIONCORE_STATE_DIR"),
     "Logs": ("UNIONCORE_LOG_FORMAT", "UNIONCORE_LOG_LEVEL"),
 }
-_JOBS = (scripts.job.settings, scripts.backup.settings, scripts.archive.settings)
+_JOBS = (scripts.job.settings, scripts.backup.settings, scripts.archive.settings, scripts.schedule.settings)
 _NOTIFICATIONS = (scripts.rendering.settings, scripts.rendering.monitoring)
 _INDEX = re.compile(r"(?<=<!-- alerts, by `make docs` -->\n\n).*(?=\n\n<!-- end of alerts -->)", re.DOTALL)
 _BOUNDS = {"gt": "more than {:.7g}", "ge": "at least {:.7g}", "le": "at most {:.7g}"}
@@ -221,12 +223,15 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "metrics.md", metrics()
     yield DOCS / "commands.md", commands()
     yield RUNBOOKS, _runbooks()
+    yield DOCS.parent / "scripts" / "crontab.example", plan.crontab()
+    for name, text in plan.units():
+        yield DOCS / "systemd" / name, text
 
 
 def main() -> None:
     """Write the pages."""
-    DOCS.mkdir(exist_ok=True)
     for path, page in pages():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
         print(path.relative_to(DOCS.parent))
 

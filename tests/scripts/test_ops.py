@@ -21,6 +21,7 @@ FILES = {
     "archive": "archive_audit_logs",
     "restore-archive": "restore_audit_archive",
     "render-config": "render_config",
+    "schedule": "run_schedule",
     "cleanup": "cleanup_sessions",
 }
 CRONTAB = [

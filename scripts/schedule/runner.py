@@ -1,0 +1,119 @@
+"""A cron for containers: in the foreground, as any user, with this environment, its jobs' output being its own.
+
+Times follow cronsim, which is to say Debian's cron: at a change to daylight saving time nothing that has a fixed time
+runs twice, or not at all. A job never runs beside itself: a time that comes while it still runs is passed over.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+BEAT_SECONDS = 15.0
+"""How often the clock is looked at: it may be set, or the machine be asleep, in between."""
+ALIVE_SECONDS = 120.0
+"""A heartbeat that is older than this is that of a schedule that is stuck."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Schedule:
+    """Runs commands at their times until it is told to end.
+
+    Args:
+        times: When each command runs: its words, and a time as in a crontab.
+        zone: The zone of the times.
+        heartbeat: A file that is touched every `BEAT_SECONDS`.
+        log: A structlog logger.
+        program: What the commands' words are appended to.
+    """
+
+    def __init__(
+        self,
+        times: Mapping[str, str],
+        zone: ZoneInfo,
+        *,
+        heartbeat: Path,
+        log: Any,
+        program: Sequence[str] = (sys.executable, "-m", "scripts.ops"),
+    ) -> None:
+        self._times = times
+        self._zone = zone
+        self._heartbeat = heartbeat
+        self._log = log
+        self._program = program
+        self._running: set[asyncio.subprocess.Process] = set()
+        self._ending = asyncio.Event()
+
+    async def run(self, *, now: bool = False) -> None:
+        """Run until SIGTERM or SIGINT; jobs that run then are told to end, too, and waited for.
+
+        Args:
+            now: True to run every command once, one after the other, before its time comes.
+        """
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._end)
+        beating = asyncio.create_task(self._beat())
+        try:
+            if now:
+                for command in self._times:
+                    await self._execute(command)
+            await asyncio.gather(*(self._repeat(command, cron) for command, cron in self._times.items()))
+            await self._ending.wait()
+        finally:
+            beating.cancel()
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _end(self) -> None:
+        self._ending.set()
+        for process in self._running:
+            process.send_signal(signal.SIGTERM)
+
+    async def _beat(self) -> None:
+        while True:
+            self._heartbeat.parent.mkdir(parents=True, exist_ok=True)
+            self._heartbeat.touch()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _repeat(self, command: str, cron: str) -> None:
+        while not self._ending.is_set():
+            due = next(CronSim(cron, self._now()))
+            self._log.info("next", command=command, at=due.isoformat(timespec="minutes"))
+            while (left := due.timestamp() - self._now().timestamp()) > 0:
+                if await self._ended_within(min(left, BEAT_SECONDS)):
+                    return
+            await self._execute(command)
+
+    def _now(self) -> datetime:
+        return datetime.now(self._zone)
+
+    async def _ended_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._ending.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _execute(self, command: str) -> None:
+        if self._ending.is_set():
+            return
+        self._log.info("begins", command=command)
+        # A session of its own: Ctrl-C at a terminal reaches it once, by us.
+        process = await asyncio.create_subprocess_exec(
+            *self._program, *command.split(), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+        )
+        self._running.add(process)
+        try:
+            status = await process.wait()
+        finally:
+            self._running.discard(process)
+        say = self._log.error if status else self._log.info
+        say("ended", command=command, exit=status)

@@ -1,0 +1,121 @@
+"""The schedule: one plan, from which cron, systemd and the jobs' container get their times."""
+
+import asyncio
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+from cronsim import CronSim
+
+from scripts.run_schedule import command
+from scripts.schedule.plan import SCHEDULE, calendar, units
+from scripts.schedule.runner import ALIVE_SECONDS, Schedule
+from tests.scripts.running import ROOT
+
+EVERY_SECOND = "* * * * * *"
+
+
+def schedule(directory: Path, script: str, *, times: dict[str, str] | None = None) -> Schedule:
+    """A schedule whose program is a shell script, which is given the command's words."""
+    return Schedule(
+        times or {"job latest": EVERY_SECOND},
+        ZoneInfo("UTC"),
+        heartbeat=directory / "spool" / "alive",
+        log=structlog.get_logger(),
+        program=("/bin/sh", "-c", script, "sh"),
+    )
+
+
+async def until(found: Callable[[], Any], running: asyncio.Task[None]) -> None:
+    while not found():
+        assert not running.done()
+        await asyncio.sleep(0.05)
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+async def test_a_job_runs_at_its_times_and_never_beside_itself(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    work = schedule(tmp_path, f'echo "begins $*" >>{log}; sleep 1.2; echo ends >>{log}')
+    running = asyncio.create_task(work.run())
+    await until(lambda: len(lines(log)) >= 4, running)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+    assert lines(log)[:4] == ["begins job latest", "ends", "begins job latest", "ends"]
+    assert (tmp_path / "spool" / "alive").exists()
+
+
+async def test_told_to_end_it_tells_its_jobs_and_waits_until_they_have_cleaned_up(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = f"trap 'sleep 0.5; echo cleaned >>{log}; exit 143' TERM; echo begins >>{log}; while :; do sleep 0.1; done"
+    running = asyncio.create_task(schedule(tmp_path, script).run())
+    await until(lambda: lines(log), running)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+    assert lines(log) == ["begins", "cleaned"]
+
+
+async def test_now_runs_every_job_once_before_its_time(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    times = {"one": "0 0 1 1 *", "two": "0 0 1 1 *"}
+    running = asyncio.create_task(schedule(tmp_path, f"echo $1 >>{log}; exit 1", times=times).run(now=True))
+    await until(lambda: len(lines(log)) == 2, running)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+    assert lines(log) == ["one", "two"]
+
+
+def run(directory: Path, *arguments: str, **variables: str) -> Result:
+    return CliRunner().invoke(command, arguments, env={"UNIONCORE_SPOOL_DIR": str(directory)} | variables)
+
+
+def test_it_says_whether_it_is_alive(tmp_path: Path) -> None:
+    missing = run(tmp_path, "--alive")
+    assert missing.exit_code == 1
+    assert "no schedule runs" in missing.stderr
+    heartbeat = tmp_path / "schedule.alive"
+    heartbeat.touch()
+    assert run(tmp_path, "--alive").exit_code == 0
+    old = time.time() - ALIVE_SECONDS - 10
+    os.utime(heartbeat, (old, old))
+    stuck = run(tmp_path, "--alive")
+    assert stuck.exit_code == 1
+    assert "the schedule is stuck" in stuck.stderr
+
+
+def test_a_time_that_is_none_is_an_error_that_names_the_variable(tmp_path: Path) -> None:
+    result = run(tmp_path, UNIONCORE_SCHEDULE_BACKUP="at two", UNIONCORE_SCHEDULE_VERIFY="0 25 * * *")
+    assert result.exit_code == 2
+    for name in ("BACKUP", "VERIFY"):
+        assert f"UNIONCORE_SCHEDULE_{name}: must be a time as in a crontab" in result.stderr
+
+
+@pytest.mark.parametrize("entry", SCHEDULE, ids=lambda entry: entry.job)
+def test_crontab_and_timer_say_the_same_time(entry: Any) -> None:
+    assert f"{entry.cron}  unioncore-ops {entry.command} " in (ROOT / "scripts" / "crontab.example").read_text()
+    files = dict(units())
+    timer = files[f"unioncore-{entry.job}.timer"]
+    assert f"OnCalendar={calendar(entry.cron)}\n" in timer
+    assert f"/unioncore-ops {entry.command}\n" in files[f"unioncore-{entry.job}.service"]
+    due = next(CronSim(entry.cron, datetime(2026, 11, 25, tzinfo=UTC)))
+    match = re.fullmatch(r"(?:(\w{3}) )?\*-\*-\* (\d\d):(\d\d):00", calendar(entry.cron))
+    assert match
+    assert match[1] in (None, f"{due:%a}")
+    assert (int(match[2]), int(match[3])) == (due.hour, due.minute)
+
+
+@pytest.mark.parametrize("cron", ["*/5 * * * *", "0 2 1 * *", "0 2 * 6 *"])
+def test_a_time_that_no_timer_here_can_be_is_refused(cron: str) -> None:
+    with pytest.raises(ValueError, match="can be a timer's"):
+        calendar(cron)
