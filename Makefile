@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock docs rules clean
+.PHONY: help demo test check format bench bench-alerts lock docs rules clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -32,6 +32,9 @@ format: $(VENV)/.installed ## apply the formatter and the safe fixes
 
 bench: $(VENV)/.installed ## measure against the naive queries and query-exporter (ARGS="--audit-rows 10000000")
 	@$(BIN)/python -m scripts.dev.bench $(ARGS)
+
+bench-alerts: $(VENV)/.installed ## measure how long it takes from a fault to its notification, with the shipped intervals
+	@$(BIN)/python -m scripts.dev.bench_alerts $(ARGS)
 
 docs: $(VENV)/.installed ## regenerate the pages in docs/ that are made from code
 	@$(BIN)/python -m scripts.dev.docs

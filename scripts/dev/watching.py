@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import ExitStack
 
+    from scripts.dev.sink import Sink
+
 _BLACKBOX = Path(__file__).parents[2] / "prometheus" / "blackbox.yml"
 
 
@@ -99,6 +101,34 @@ def watch(
         Prometheus(configuration / "prometheus.yml", port=listens["prometheus"], resend=pace.resend)
     )
     return Watching(blackbox, statistics, alertmanager, prometheus, configuration)
+
+
+def notify(sink: Sink, directory: Path) -> dict[str, str]:
+    """Return the variables that lead every notification to a sink: page, chat, mail, tickets and the heartbeat.
+
+    Args:
+        sink: Who takes them.
+        directory: Where the files of the secrets go.
+    """
+    secrets = {
+        "PAGERDUTY_KEY": "a-key",
+        "SLACK_URL": f"{sink.url}/slack/alerts",
+        "TICKET_WEBHOOK_URL": f"{sink.url}/desk/alerts",
+        "HEARTBEAT_URL": f"{sink.url}/heartbeat/alerts",
+    }
+    variables = {
+        "UNIONCORE_PAGERDUTY_URL": f"{sink.url}/pagerduty/v2/enqueue",
+        "UNIONCORE_MAIL_TO": "it@local.example",
+        "UNIONCORE_SMTP_HOST": "127.0.0.1",
+        "UNIONCORE_SMTP_PORT": str(sink.smtp_port),
+        "UNIONCORE_SMTP_TLS": "none",
+        "UNIONCORE_SMTP_FROM": "alerts@local.example",
+    }
+    for name, secret in secrets.items():
+        path = directory / name.lower()
+        path.write_text(secret)
+        variables[f"UNIONCORE_{name}_FILE"] = str(path)
+    return variables
 
 
 def configure(directory: Path, variables: Mapping[str, str], pace: Pace = SHIPPED) -> None:

@@ -16,7 +16,8 @@ from scripts.dev.generate import SCALES
 from scripts.dev.pace import Pace
 from scripts.dev.sink import Sink
 from scripts.dev.stack import DATABASE, Stack, start
-from tests.alertmanager.alerting import Site, told, until
+from scripts.dev.watching import notify
+from tests.alertmanager.alerting import told, until
 
 PACE = Pace(speed=15)
 PATIENCE = 60
@@ -32,12 +33,10 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture(scope="module")
 def stack(sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    site = Site(tmp_path_factory.mktemp("site"))
-    site.secret("PAGERDUTY_KEY").set(PAGERDUTY_URL=f"{sink.url}/pagerduty/v2/enqueue")
-    site.secret("SLACK_URL", f"{sink.url}/slack/").mail(sink, MAIL_TO="it@local.example")
-    site.secret("HEARTBEAT_URL", f"{sink.url}/heartbeat/")
     with ExitStack() as life:
-        running = start(life, scale=SCALES["small"], variables=site.variables, pace=PACE)
+        running = start(
+            life, scale=SCALES["small"], variables=notify(sink, tmp_path_factory.mktemp("secrets")), pace=PACE
+        )
         until(lambda: len(running.prometheus.query("probe_success == 1 or unioncore_up == 1")) == 4, timeout=PATIENCE)
         until(lambda: sink.received("heartbeat"), timeout=PATIENCE)
         yield running

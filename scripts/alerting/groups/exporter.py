@@ -13,11 +13,13 @@ COUNTED = (
     "unioncore_job_last_run_timestamp_seconds",
 )
 """What alerts are made of, and must be there whenever the database answers."""
+# While the database does not answer, there are none: that is told of as that.
+_STATISTICS = f"up{{{POSTGRES}}} == 1 unless on () unioncore_up == 0"
 _OTHERS = {
     "pg_up": f"up{{{POSTGRES}}} == 1",
-    "pg_stat_activity_count": f"up{{{POSTGRES}}} == 1",
-    "pg_settings_max_connections": f"up{{{POSTGRES}}} == 1",
-    "pg_database_size_bytes": f"up{{{POSTGRES}}} == 1",
+    "pg_stat_activity_count": _STATISTICS,
+    "pg_settings_max_connections": _STATISTICS,
+    "pg_database_size_bytes": _STATISTICS,
     "alertmanager_notification_requests_total": f"up{{{ALERTMANAGER}}} == 1",
     "alertmanager_notification_requests_failed_total": f"up{{{ALERTMANAGER}}} == 1",
     "prometheus_notifications_alertmanagers_discovered": f"up{{{PROMETHEUS}}} == 1",

@@ -1,6 +1,6 @@
 """The watchers: Prometheus, Alertmanager, and whatever they need."""
 
-from scripts.alerting.groups.probes import ALERTMANAGER, BLACKBOX, EXPORTER, NODE, PROMETHEUS
+from scripts.alerting.groups.probes import ALERTMANAGER, BLACKBOX, EXPORTER, NODE, POSTGRES, PROMETHEUS
 from scripts.alerting.model import Alert, Group, Severity, lines
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
@@ -33,8 +33,12 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreTargetDown",
-            # The exporter and the probes have alerts of their own.
-            expr='up{job!~"unioncore-.*"} == 0',
+            # The exporter and the probes have alerts of their own. While the database hangs, postgres_exporter does not
+            # answer either: that is told of as that.
+            expr=lines(
+                f'up{{job!~"unioncore-.*",{POSTGRES.replace("=", "!=")}}} == 0',
+                f"or (up{{{POSTGRES}}} == 0 unless on () unioncore_up == 0)",
+            ),
             wait="5m",
             keep="5m",
             severity=Severity.MEDIUM,
