@@ -38,7 +38,7 @@ def psql(url: str, sql: str, *, variables: Mapping[str, str] | None = None, prog
         url: The database.
         sql: The statements; meta-commands and variables (`:'name'`, `:"name"`) work.
         variables: psql variables.
-        program: The psql to run; that of PostgreSQL 17 when left out, which has TLS.
+        program: The psql to run; when left out that of PostgreSQL 17, which has TLS, or the one on PATH.
 
     Returns:
         The rows, unaligned, without headers, less the last line end.
@@ -52,7 +52,7 @@ def psql(url: str, sql: str, *, variables: Mapping[str, str] | None = None, prog
     # A command line can be read by every user of the machine, an environment cannot.
     address = urlunsplit(parts._replace(netloc=_without_password(parts.netloc)))
     done = subprocess.run(
-        [program or find_programs(17) / "psql", "-XqAt", "-d", address, *words, "-f", "-"],
+        [program or _psql(), "-XqAt", "-d", address, *words, "-f", "-"],
         input=sql,
         capture_output=True,
         text=True,
@@ -62,6 +62,15 @@ def psql(url: str, sql: str, *, variables: Mapping[str, str] | None = None, prog
     if done.returncode:
         raise PostgresError(done.stderr.strip() or f"psql ended with status {done.returncode}")
     return done.stdout.rstrip("\n")
+
+
+def _psql() -> Path:
+    try:
+        return find_programs(17) / "psql"
+    except PostgresError:
+        if on_path := shutil.which("psql"):
+            return Path(on_path)
+        raise
 
 
 def _without_password(netloc: str) -> str:

@@ -15,14 +15,10 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 import click
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from scripts.dev.jira import Jira
 from scripts.dev.processes import free_port
@@ -30,8 +26,6 @@ from scripts.dev.processes import free_port
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
-
-    from aiosmtpd.smtp import SMTP, Envelope, Session
 
 _HOST = "127.0.0.1"
 _ANSWERS = {
@@ -79,6 +73,7 @@ class Sink:
         port: Where it takes requests; a free port when left out.
         smtp_port: Where it takes mail, likewise.
         host: Where it listens.
+        mail: False for no mail server at all.
         tls: For STARTTLS; with it, a login is asked for, which is `login`.
         login: The user and the password that the mail server knows.
     """
@@ -89,6 +84,7 @@ class Sink:
         port: int = 0,
         smtp_port: int = 0,
         host: str = _HOST,
+        mail: bool = True,
         tls: ssl.SSLContext | None = None,
         login: tuple[str, str] = ("", ""),
     ) -> None:
@@ -99,25 +95,17 @@ class Sink:
         self.jira = Jira()
         self._received: list[Received] = []
         self._news = threading.Condition()
-        self._host, self._tls, self._login = host, tls, login
+        self._host, self._mail, self._tls, self._login = host, mail, tls, login
         self._stop = ExitStack()
 
     def __enter__(self) -> Self:
         http = ThreadingHTTPServer((self._host, self.port), self._handler())
         http.daemon_threads = True
         self._stop.callback(http.server_close)
-        smtp = Controller(
-            _Mailbox(self),
-            hostname=self._host,
-            port=self.smtp_port,
-            tls_context=self._tls,
-            require_starttls=self._tls is not None,
-            auth_required=self._tls is not None,
-            auth_exclude_mechanism=["LOGIN"],  # aiosmtpd's asks for the user in words of its own
-            authenticator=lambda *args: AuthResult(success=_is_login(args[-1], self._login)),
-        )
-        smtp.start()
-        self._stop.callback(smtp.stop)
+        if self._mail:
+            from scripts.dev.mailbox import listen  # noqa: PLC0415 - needs aiosmtpd, which a container has not
+
+            self._stop.callback(listen(self, self._host, self._tls, self._login))
         threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
         self._stop.callback(http.shutdown)
         return self
@@ -219,26 +207,6 @@ class Sink:
         return Handler
 
 
-class _Mailbox:
-    """aiosmtpd's handler."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
-        data = envelope.content
-        message = message_from_bytes(data if isinstance(data, bytes) else (data or "").encode(), policy=policy.default)
-        assert isinstance(message, EmailMessage)
-        headers = {name.lower(): str(value) for name, value in message.items()}
-        parts = {part.get_content_type(): part.get_content() for part in message.walk() if not part.is_multipart()}
-        status, *_ = self._sink.take("smtp", ", ".join(envelope.rcpt_tos), "MAIL", headers | parts, headers)
-        return "250 OK" if status == _OTHERS[0] else f"{status} trouble"
-
-
-def _is_login(given: object, login: tuple[str, str]) -> bool:
-    return isinstance(given, LoginPassword) and (given.login.decode(), given.password.decode()) == login
-
-
 def _json(body: str) -> Any:
     try:
         return json.loads(body)
@@ -255,11 +223,12 @@ Examples:
 )
 @click.option("--host", default=_HOST, show_default=True, help="Where it listens.")
 @click.option("--port", default=9999, show_default=True, help="For webhooks.")
-@click.option("--smtp-port", default=2525, show_default=True, help="For mail.")
+@click.option("--smtp-port", default=2525, show_default=True, help="For mail; 0 for none.")
 def main(host: str, port: int, smtp_port: int) -> None:
     """Take notifications, and print each as a line of JSON, until Ctrl-C."""
-    with Sink(port=port, smtp_port=smtp_port, host=host) as sink:
-        click.echo(f"webhooks: {sink.url}/slack and so on; mail: port {sink.smtp_port}", err=True)
+    with Sink(port=port, smtp_port=smtp_port, host=host, mail=smtp_port > 0) as sink:
+        mail = f"; mail: port {sink.smtp_port}" if smtp_port else ""
+        click.echo(f"webhooks: {sink.url}/slack and so on{mail}", err=True)
         seen = 0
         try:
             while True:

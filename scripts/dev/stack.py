@@ -47,11 +47,11 @@ PARTS = (
 )
 """What listens on a port, in the order in which the ports are taken."""
 _REPOSITORY = Path(__file__).parents[2]
-# What the runbook UnionCoreAuditTruncatable has an operator do: a healthy site has done it.
-_CLOSE_TRUNCATE = """
+CLOSE_TRUNCATE = """
     create or replace trigger audit_logs_prevent_truncate before truncate on audit_logs
         for each statement execute function prevent_audit_modification();
 """
+"""What the runbook UnionCoreAuditTruncatable has an operator do: a healthy site has done it."""
 
 _RAN = {"cleanup": (20, 1.4, 131), "verify": (30, 48.0, 46), "archive": (54, 12.5, 961)}
 """The scheduled jobs beside the backup: how many hours ago each ran, how many seconds it took, its items."""
@@ -140,7 +140,7 @@ def start(
     with step(f"Making {scale.members:,} members and {scale.audit_events:,} audit events"):
         postgres.create_database(DATABASE)
         create(url, "live", scale, seed=seed)
-        postgres.psql(_CLOSE_TRUNCATE, DATABASE)
+        postgres.psql(CLOSE_TRUNCATE, DATABASE)
     with step("Starting the exporter"):
         exporter = life.enter_context(Exporter(url, port=ports["exporter"]))
     with step("Making backups"):

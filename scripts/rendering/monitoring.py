@@ -6,7 +6,7 @@ from pydantic import Field
 
 from scripts.alerting.rules import SITE
 from scripts.job.settings import JobSettings
-from scripts.rendering.values import Labels, SecretFile, Targets, Url, Words
+from scripts.rendering.values import Labels, PasswordFile, SecretFile, Targets, Url, Words
 
 
 class PrometheusSettings(JobSettings):
@@ -46,6 +46,12 @@ class PrometheusSettings(JobSettings):
     )
     grafana_url: Url = Field(
         SITE.grafana, validation_alias="UNIONCORE_GRAFANA_URL", description="Grafana, as people reach it."
+    )
+    grafana_password: PasswordFile | None = Field(
+        None,
+        validation_alias="UNIONCORE_GRAFANA_PASSWORD_FILE",
+        description="The file that holds the password of Grafana's administrator. It is only looked at here, before "
+        "Grafana starts: without one, Grafana would take `admin`.",
     )
     database_disk_bytes: Annotated[float, Field(gt=0)] | None = Field(
         None,

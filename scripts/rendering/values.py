@@ -16,6 +16,8 @@ _TARGET = re.compile(r"([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})")
 
 _LABEL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)=(.+)")
 
+_PASSWORD_LENGTH = 12
+
 DAY_MINUTES = 24 * 60
 
 
@@ -41,6 +43,12 @@ def _content(path: Path) -> str:
 
 def _secret(path: Path) -> Path:
     _content(path)
+    return path
+
+
+def _password(path: Path) -> Path:
+    if len(_content(path)) < _PASSWORD_LENGTH:
+        raise ValueError(f"{path} must hold at least {_PASSWORD_LENGTH} characters")
     return path
 
 
@@ -131,6 +139,9 @@ def minutes(hours: str) -> tuple[int, int]:
 
 SecretFile = Annotated[Path, AfterValidator(_secret)]
 """A file that holds a secret. The file is read only to see that it is of use; what is rendered is its path."""
+
+PasswordFile = Annotated[Path, AfterValidator(_password)]
+"""A file that holds a password that people choose."""
 
 SecretUrlFile = Annotated[Path, AfterValidator(_secret_url)]
 """A file that holds a URL that is itself a secret."""

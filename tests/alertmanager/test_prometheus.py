@@ -70,3 +70,13 @@ def test_half_a_store_is_an_error(site: Site) -> None:
         "UNIONCORE_EXTERNAL_LABELS: must be NAME=VALUE, with commas between several",
     ):
         assert error in result.stderr
+
+
+def test_a_poor_password_of_grafanas_is_refused(site: Site) -> None:
+    password = site.directory / "password"
+    password.write_text("admin\n")
+    result = site.set(ALERTS_MAY_GO_NOWHERE="yes", GRAFANA_PASSWORD_FILE=password).render("--check")
+    assert result.exit_code == 2
+    assert f"UNIONCORE_GRAFANA_PASSWORD_FILE: {password} must hold at least 12 characters" in result.stderr
+    password.write_text("a long one, but of words")
+    assert "must hold one word" in site.render("--check").stderr
