@@ -58,7 +58,7 @@ def shell(demo: Stack, tmp_path: Path) -> Shell:
         # The demo's data are younger than a year.
         ARCHIVE_THRESHOLD_DAYS="30",
     )
-    for secret in ("jira-token", "ticket-url", "ticket-token"):
+    for secret in ("jira-token", "ticket-url", "ticket-token", "page-url", "heartbeat-url"):
         path = tmp_path / "etc" / secret
         path.write_text("https://tickets.example.org/in")
         path.chmod(0o600)
