@@ -138,6 +138,7 @@ def reader(
     }
     # As docs/install.md has it: the database's address is in a file of its own.
     (etc / "database-url").write_text(settings["DATABASE_URL"])
+    (etc / "database-url").chmod(0o600)
     site = {**settings, "DATABASE_URL_FILE": str(etc / "database-url")}
     del site["DATABASE_URL"]
     (etc / "environment").write_text("".join(f"{name}='{value}'\n" for name, value in site.items()))
