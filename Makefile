@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-alerts lock docs rules clean
+.PHONY: help demo test check format bench bench-alerts lock docs rules dashboards clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ docs: $(VENV)/.installed ## regenerate the pages in docs/ that are made from cod
 
 rules: $(VENV)/.installed ## regenerate prometheus/rules/ from scripts/alerting
 	@$(BIN)/python -m scripts.alerting.rules
+
+dashboards: $(VENV)/.installed ## regenerate grafana/dashboards/ from grafana/boards/
+	@$(BIN)/python -m grafana.generate
 
 lock: $(VENV)/.installed ## resolve the dependencies anew into the lock files
 	@$(BIN)/python -m pip install --quiet uv

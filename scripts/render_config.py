@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The command `render-config`: Alertmanager's and Prometheus' configuration, from the environment."""
+"""The command `render-config`: the configuration of Alertmanager, Prometheus and Grafana, from the environment."""
 
 import json
 import sys
@@ -29,7 +29,8 @@ Files below --output:
   alertmanager/alertmanager.yml  reload Alertmanager when it has changed (SIGHUP)
   alertmanager/templates/        what notifications say
   prometheus.yml, rules/         reload Prometheus when one has changed (SIGHUP)
-  targets/                       what Prometheus scrapes; it notices a change itself""",
+  targets/                       what Prometheus scrapes; it notices a change itself
+  dashboards/                    what Grafana provisions; it notices a change itself""",
 )
 @click.option(
     "--output",
@@ -41,7 +42,7 @@ Files below --output:
 @click.option("--check", "checked", is_flag=True, help="Have amtool check the configuration before it is written.")
 @json_option
 def command(*, output: Path | None, checked: bool, as_json: bool) -> None:
-    """Render Alertmanager's and Prometheus' configuration.
+    """Render the configuration of Alertmanager and Prometheus, and Grafana's dashboards.
 
     Alertmanager expands no variables: this does. Only what is configured appears. If nothing is configured that tells
     of a P1, that is an error, unless UNIONCORE_ALERTS_MAY_GO_NOWHERE=yes. Secrets stay in their files: what is

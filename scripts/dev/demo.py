@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from exporter.contract import CONTRACT
 from scripts.dev.binaries import BinaryMissingError
 from scripts.dev.families import describe, wait_for_scrapes
+from scripts.dev.history.write import HistoryError
 from scripts.dev.pace import LIVELY
 from scripts.dev.postgres import PostgresError
 from scripts.dev.servers import ServerError
@@ -60,7 +61,8 @@ Examples:
     " 0 takes any.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Other seeds make other data.")
-def main(*, check: bool, port_base: int, seed: int) -> None:
+@click.option("--history/--no-history", default=True, show_default=True, help="Begin with a past of 35 days.")
+def main(*, check: bool, port_base: int, seed: int, history: bool) -> None:
     """Run the whole stack on generated data until Ctrl-C.
 
     PostgreSQL, the exporter, a stand-in for UnionCore, Prometheus, Alertmanager and what they need, with the
@@ -78,10 +80,10 @@ def main(*, check: bool, port_base: int, seed: int) -> None:
     with contextlib.suppress(_StoppedError), ExitStack() as life:
         try:
             with _steps(console) as step:
-                stack = start(life, step, seed=seed, port_base=port_base)
+                stack = start(life, step, seed=seed, port_base=port_base, history=history)
             console.print(f"Up after {time.monotonic() - began:.0f} s.\n")
             status = _check(console, stack) if check else _serve(console, stack)
-        except (BinaryMissingError, PostgresError, ServerError, HTTPError, CalledProcessError) as error:
+        except (BinaryMissingError, PostgresError, ServerError, HistoryError, HTTPError, CalledProcessError) as error:
             console.print(f"demo: {error}", style="red", markup=False)
             status = 1
     sys.exit(status)

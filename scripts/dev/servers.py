@@ -170,15 +170,19 @@ class Prometheus(Server):
         port: Where it listens; a free port when left out.
         resend: Seconds until an alert that still fires is sent to Alertmanager again, which one that fired before
             Alertmanager was found waits for, too.
+        lookback: How far it looks back for a sample, in seconds: five minutes, if it was not given a sparse past.
     """
 
-    def __init__(self, config: Path, *, port: int | None = None, resend: float = 60) -> None:
+    def __init__(self, config: Path, *, port: int | None = None, resend: float = 60, lookback: float = 5 * 60) -> None:
         port = port or free_port()
         directory = make_directory("unioncore-prometheus-")
+        self.data = directory / "data"
         argv: list[str | Path] = [
             find("prometheus"),
             f"--config.file={config.resolve()}",
-            f"--storage.tsdb.path={directory / 'data'}",
+            f"--storage.tsdb.path={self.data}",
+            "--storage.tsdb.retention.time=40d",
+            f"--query.lookback-delta={lookback:.0f}s",
             f"--web.listen-address=127.0.0.1:{port}",
             f"--web.external-url=http://127.0.0.1:{port}",
             f"--rules.alert.resend-delay={resend * 1000:.0f}ms",

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,8 @@ from exporter.collectors.jobs import JobsSource
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, Proof
 from scripts.dev.binaries import find
 from scripts.dev.generate import DEMO, Scale, create
+from scripts.dev.history.clock import DAYS
+from scripts.dev.history.write import write
 from scripts.dev.pace import LIVELY, Pace
 from scripts.dev.postgres import EmbeddedPostgres
 from scripts.dev.processes import end, free_port, spawn
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager, ExitStack
 
 DATABASE = "unioncore"
-STEPS = 7
+STEPS = 8
+_KEPT = 14
+
 PARTS = (
     "exporter",
     "prometheus",
@@ -116,6 +120,7 @@ def start(
     port_base: int = 0,
     variables: Mapping[str, str] | None = None,
     pace: Pace = LIVELY,
+    history: bool = False,
 ) -> Stack:
     """Start everything.
 
@@ -127,8 +132,10 @@ def start(
         port_base: The first of the ports to take where they are free, one for each of `PARTS`; 0 for any.
         variables: What configures notifications (`watch`); without any, alerts go nowhere.
         pace: How fast the watching goes.
+        history: Prometheus begins with a past that leads up to what the database holds.
 
     Raises:
+        HistoryError: That past could not be made.
         BinaryMissingError: A server is not installed and cannot be fetched.
         PostgresError: The database could not be made.
         ServerError: A server did not start.
@@ -145,7 +152,9 @@ def start(
         exporter = life.enter_context(Exporter(url, port=ports["exporter"]))
     with step("Making backups"):
         for days in (2, 1, 0):
-            back_up(postgres, DATABASE, exporter, age=timedelta(days=days))
+            newest = back_up(postgres, DATABASE, exporter, age=timedelta(days=days))
+        if history:
+            _keep_older(newest)
         for job, (hours, seconds, items) in _RAN.items():
             report(exporter, job, ended=time.time() - hours * 3600, seconds=seconds, items=items)
     with step("Finding Prometheus and Alertmanager (fetched once, if they are not installed)"):
@@ -153,6 +162,12 @@ def start(
             find(program)
     with step("Starting UnionCore's stand-in"):
         application = life.enter_context(UnionCore(url, port=ports["application"]))
+
+    def past(data: Path, statistics: Server) -> None:
+        with step(f"Making a past of {DAYS} days"):
+            others = {part: ports[part] for part in ("blackbox", "alertmanager", "prometheus")}
+            write(data, exporter=exporter, statistics=statistics, application=application, others=others, seed=seed)
+
     with step("Starting Prometheus, Alertmanager and what they need"):
         watching = watch(
             life,
@@ -162,6 +177,7 @@ def start(
             variables=variables,
             pace=pace,
             ports={part: ports[part] for part in ("blackbox", "statistics", "alertmanager", "prometheus")},
+            past=past if history else None,
         )
         trickle = _trickle(life, url, seed)
     return Stack(postgres, exporter, application, watching, trickle)
@@ -196,6 +212,18 @@ def back_up(postgres: EmbeddedPostgres, database: str, exporter: Exporter, *, ag
 
     report(exporter, "backup", ended=ended, seconds=ended - began, items=46)
     return dump
+
+
+def _keep_older(newest: Path) -> None:
+    """Let the store hold backups of the days before those, too: the newest one by other names."""
+    manifest = Manifest.parse(newest.with_name(newest.name + MANIFEST_SUFFIX).read_bytes())
+    for days in range(3, _KEPT):
+        age = timedelta(days)
+        started, finished = manifest.started_at - age, manifest.finished_at - age
+        older = newest.with_name(f"unioncore-{started:%Y%m%dT%H%M%SZ}.dump")
+        older.hardlink_to(newest)
+        own = replace(manifest, name=older.name, started_at=started, finished_at=finished)
+        older.with_name(older.name + MANIFEST_SUFFIX).write_bytes(own.render())
 
 
 def report(exporter: Exporter, job: str, *, ended: float, seconds: float, items: int) -> None:

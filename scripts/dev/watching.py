@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.dev.history.clock import LOOKBACK
 from scripts.dev.pace import SHIPPED, Pace
 from scripts.dev.processes import free_port, make_directory, remove_directory
 from scripts.dev.servers import Alertmanager, Prometheus, Server, ServerError
 from scripts.dev.watchers import BlackboxExporter, PostgresExporter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import ExitStack
 
     from scripts.dev.sink import Sink
@@ -60,6 +61,7 @@ def watch(
     variables: Mapping[str, str] | None = None,
     pace: Pace = SHIPPED,
     ports: Mapping[str, int] | None = None,
+    past: Callable[[Path, PostgresExporter], None] | None = None,
 ) -> Watching:
     """Start the watching side.
 
@@ -73,6 +75,7 @@ def watch(
         pace: How fast it goes.
         ports: Where the parts listen: `blackbox`, `statistics`, `alertmanager`, `prometheus`; those left out
             take a free one.
+        past: Fills Prometheus' store before it starts.
 
     Raises:
         BinaryMissingError: A program is not installed and cannot be fetched.
@@ -97,9 +100,16 @@ def watch(
     alertmanager = life.enter_context(
         Alertmanager(configuration / "alertmanager" / "alertmanager.yml", port=listens["alertmanager"])
     )
-    prometheus = life.enter_context(
-        Prometheus(configuration / "prometheus.yml", port=listens["prometheus"], resend=pace.resend)
+    prometheus = Prometheus(
+        configuration / "prometheus.yml",
+        port=listens["prometheus"],
+        resend=pace.resend,
+        lookback=LOOKBACK if past else 5 * 60,
     )
+    life.callback(prometheus.close)
+    if past:
+        past(prometheus.data, statistics)
+    prometheus.start()
     return Watching(blackbox, statistics, alertmanager, prometheus, configuration)
 
 

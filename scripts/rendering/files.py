@@ -13,6 +13,7 @@ import yaml
 from exporter.files import write_durably
 from scripts.job.exits import Exit, JobError
 from scripts.rendering import prometheus, routing, site
+from scripts.rendering.dashboards import dashboards
 from scripts.rendering.receivers import common, receivers
 from scripts.rendering.settings import RenderSettings
 from scripts.rendering.targets import targets
@@ -23,7 +24,7 @@ SOURCE = Path(__file__).parents[2] / "alertmanager"
 CONFIG = "alertmanager/alertmanager.yml"
 
 _HEADER = "# Rendered by `unioncore-ops render-config`: set variables of the environment, and render it anew.\n"
-_OURS = ("alertmanager/templates/*.tmpl", "rules/*.yml", "targets/*.yml")
+_OURS = ("alertmanager/templates/*.tmpl", "dashboards/*.json", "rules/*.yml", "targets/*.yml")
 _CHECK_SECONDS = 60
 
 
@@ -37,6 +38,7 @@ def render(settings: RenderSettings) -> dict[str, str]:
         inhibition = yaml.safe_load((SOURCE / "inhibition.yml").read_text())
         templates = {path.name: path.read_text() for path in sorted((SOURCE / "templates").glob("*.tmpl"))}
         monitoring = prometheus.configuration(settings)
+        boards = dashboards(settings)
     except OSError as error:
         raise JobError(Exit.FAILED, f"{error.filename} can't be read: {error.strerror}") from error
     tree = routing.tree(settings)
@@ -53,6 +55,7 @@ def render(settings: RenderSettings) -> dict[str, str]:
     files |= {f"alertmanager/templates/{name}": text for name, text in templates.items()}
     files["alertmanager/templates/site.tmpl"] = site.template(settings)
     files |= {f"rules/{name}": text for name, text in prometheus.rule_files(settings).items()}
+    files |= {f"dashboards/{name}": text for name, text in boards.items()}
     return files | {"prometheus.yml": _yaml(monitoring), CONFIG: _yaml(config)}
 
 

@@ -28,7 +28,7 @@ Leftovers = Callable[[], list[str]]
 @contextmanager
 def demo(scratch: Path, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
     with subprocess.Popen(
-        [sys.executable, "-m", "scripts.dev.demo", "--port-base", "0", *arguments],
+        [sys.executable, "-m", "scripts.dev.demo", "--port-base", "0", "--no-history", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,0 +1,40 @@
+"""The table of firing alerts, which more than one dashboard has."""
+
+from grafana.fields import BACKGROUND, P1, P2, P3, P4, RUNBOOKS, DataLink, board, organized, override, words
+from grafana.panels import Table
+from grafana.queries import Query, firing
+
+_COLUMNS = {"priority": "Priority", "alertname": "Alert", "service": "About", "what": "Where", "Value": "For"}
+_WHERE = (
+    'label_join(ALERTS_FOR_STATE{severity!="none"}, "what", " ",'
+    ' "job_name", "location", "operation", "collector", "integration", "table", "datname")'
+)
+"""When alerts became true, with one label for all that says where."""
+_RUNBOOK = DataLink(title="Runbook", url=f"${{{RUNBOOKS}}}/${{__value.raw}}.md", target_blank=True)
+_PRIORITIES = {"P1": ("P1", P1), "P2": ("P2", P2), "P3": ("P3", P3), "P4": ("P4", P4)}
+
+
+def firing_alerts(services: str = ".+", *, width: int = 16, height: int = 7) -> Table:
+    """Return the table of the alerts that fire for these services, a pattern of the label `service`."""
+    alerts = firing(service=f"=~{services}")
+    # When an alert became true is a series of its own, with the alert's labels but for its state.
+    began = f"max by (priority, alertname, service, what) ({_WHERE})"
+    return Table(
+        title="Firing alerts",
+        description="What is wrong now, and how long it has been true. An alert's name leads to its runbook: follow it,"
+        " the most urgent first.",
+        unit="dtdurations",
+        decimals=0,
+        queries=[Query(f"time() - {began}\nand on (alertname, service) {alerts}")],
+        no_value="No alert is firing",
+        transformations=[organized(_COLUMNS)],
+        overrides=[
+            override("Priority", mappings=words(_PRIORITIES), custom_width=80, custom_cellOptions=BACKGROUND),
+            override("Alert", links=[_RUNBOOK], custom_minWidth=220),
+            override("For", custom_width=130),
+        ],
+        sort="Priority",
+        links=[board("watchers")],
+        width=width,
+        height=height,
+    )
