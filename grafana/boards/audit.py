@@ -175,7 +175,7 @@ BOARD = Board(
                 Graph(
                     title="Events by table",
                     description="Audit events in an hour, by the table. A table that falls silent while others do not"
-                    " may have lost its auditing with an update of UnionCore.",
+                    " may have lost its auditing with an update of UnionCore: ask those who updated it.",
                     unit="none",
                     decimals=0,
                     minimum=0,
@@ -224,8 +224,8 @@ BOARD = Board(
             [
                 Bars(
                     title="Accounts by state",
-                    description="User accounts by state, each in one. If inactive accounts are many, somebody should"
-                    " remove what they may do.",
+                    description="User accounts by state, each in one. If many are locked, follow the runbook; if many"
+                    " are inactive, ask whether each still needs what it may do.",
                     unit="locale",
                     minimum=0,
                     queries=[Query(own("unioncore_users"), "{{state}}")],
@@ -234,7 +234,8 @@ BOARD = Board(
                 Graph(
                     title="Locked accounts",
                     description="Accounts that are locked after failed logins, and how many of them were locked in the"
-                    " 15 minutes before. A peak is somebody who guesses passwords, or a broken login.",
+                    " 15 minutes before. A peak is somebody who guesses passwords, or a broken login: follow the"
+                    " runbook.",
                     unit="none",
                     decimals=0,
                     minimum=0,

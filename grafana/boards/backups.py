@@ -136,7 +136,7 @@ BOARD = Board(
                 ),
                 Stat(
                     title="Jobs that failed",
-                    description="Jobs whose last run failed. The table below says which; its log says why.",
+                    description="Jobs whose last run failed. Look in the table below for which, in its log for why.",
                     unit="none",
                     queries=[Query(f"count({own('unioncore_job_last_run_succeeded')} == 0) or 0 * count({own(_RUN)})")],
                     steps=steps((1, P3)),
@@ -191,7 +191,7 @@ BOARD = Board(
                 Graph(
                     title="Age of the newest backup",
                     description="It grows for a day and falls with each backup. A peak above the orange line was a"
-                    " missing backup.",
+                    " missing backup: look in that night's log for why.",
                     unit="suffix: h",
                     minimum=0,
                     queries=[Query(f"{own(_AGE)} / {HOUR}", "{{location}}")],
@@ -212,7 +212,8 @@ BOARD = Board(
                 ),
                 Graph(
                     title="Backups kept",
-                    description="Complete backups in each store. It rises to what retention keeps, and stays there.",
+                    description="Complete backups in each store. It rises to what retention keeps, and stays there; if"
+                    " it falls, follow the runbook.",
                     unit="none",
                     decimals=0,
                     minimum=0,
@@ -229,7 +230,7 @@ BOARD = Board(
                 Table(
                     title="Every job",
                     description="When each job last ran, how that ended, when it last succeeded, how long it took and"
-                    " with how many items it dealt. If one failed, its log says why.",
+                    " with how many items it dealt. If one failed, look in its log for why.",
                     unit="none",
                     queries=[
                         Query(f"1000 * max by (job_name) ({own(_RUN)})"),
@@ -253,8 +254,8 @@ BOARD = Board(
                 ),
                 Timeline(
                     title="How the last run had ended",
-                    description="At each moment, how the last run of each job before it had ended. Yellow: its log says"
-                    " why.",
+                    description="At each moment, how the last run of each job before it had ended. Yellow: look in the"
+                    " log of that run for why.",
                     unit="none",
                     queries=[Query(own("unioncore_job_last_run_succeeded"), "{{job_name}}")],
                     mappings=yes_no("well", "failed", bad=P3),
@@ -275,7 +276,7 @@ BOARD = Board(
                 Graph(
                     title="What jobs deal with",
                     description="The number of items of each job's last run: tables dumped, rows archived, tokens"
-                    " removed. One that is 0 for long does nothing.",
+                    " removed. One that is 0 for long does nothing: look in its log for why.",
                     unit="locale",
                     minimum=0,
                     stepped=True,

@@ -79,8 +79,8 @@ BOARD = Board(
                 ),
                 Stat(
                     title="Overdue",
-                    description="What is past its grace period. If it jumps at a month's beginning, an employer's"
-                    " payroll deductions may not have arrived.",
+                    description="What is past its grace period. If it jumps at a month's beginning, ask which"
+                    " employer's payroll deductions have not arrived.",
                     unit=DOLLARS,
                     decimals=0,
                     queries=[Query(own(_OUTSTANDING, status="overdue"))],
@@ -104,7 +104,7 @@ BOARD = Board(
                 Graph(
                     title="Collected by day",
                     description="The most that a day's payments reached within each 24 hours. A working day without a"
-                    " bar is a day whose payments were not recorded.",
+                    " bar is a day whose payments were not recorded: ask those who record them.",
                     unit="currencyUSD",
                     minimum=0,
                     bars=True,
@@ -134,7 +134,7 @@ BOARD = Board(
                 Table(
                     title="This month against the last, by method",
                     description="Money of these 30 days and of the 30 days before them. A method that fell far has"
-                    " stopped, or is no longer recorded.",
+                    " stopped, or is no longer recorded: ask the provider, or the employer.",
                     unit=DOLLARS,
                     decimals=0,
                     queries=[
@@ -171,7 +171,7 @@ BOARD = Board(
             [
                 Bars(
                     title="Payments by status",
-                    description="Dues payments by status. If pending only grows, nobody closes the periods.",
+                    description="Dues payments by status. If pending only grows, ask who closes the periods.",
                     unit="locale",
                     minimum=0,
                     queries=[Query(f"sort_desc({own('unioncore_dues_payments')})", "{{status}}")],
@@ -180,7 +180,7 @@ BOARD = Board(
                 Bars(
                     title="Outstanding by status",
                     description="What is due less what was paid of it, by status. Waived and written off will not come"
-                    " in any more.",
+                    " in any more; if they grow, ask who decided so.",
                     unit=DOLLARS,
                     decimals=0,
                     minimum=0,
@@ -189,8 +189,8 @@ BOARD = Board(
                 ),
                 Bars(
                     title="Adjustments by status",
-                    description="Requests to change what a member owes, by status. If pending only grows, they wait for"
-                    " somebody.",
+                    description="Requests to change what a member owes, by status. If pending only grows, ask who"
+                    " decides on them.",
                     unit="locale",
                     minimum=0,
                     queries=[Query(f"sort_desc({own('unioncore_dues_adjustments')})", "{{status}}")],
@@ -199,8 +199,8 @@ BOARD = Board(
                 ),
                 Graph(
                     title="Outstanding over time",
-                    description="What is due less what was paid of it. Overdue that climbs over months is money that"
-                    " will not come by itself.",
+                    description="What is due less what was paid of it. Overdue that climbs over months will not come by"
+                    " itself: ask who reminds the members.",
                     unit="currencyUSD",
                     minimum=0,
                     queries=[Query(own(_OUTSTANDING, status=_UNPAID), "{{status}}")],
@@ -211,7 +211,7 @@ BOARD = Board(
                 Graph(
                     title="Unpaid payments over time",
                     description="Dues payments that are not paid in full. Due turns into overdue when the grace period"
-                    " ends: a step is normal then, and at no other time.",
+                    " ends: a step is normal then. At another time, ask what was changed.",
                     unit="locale",
                     minimum=0,
                     queries=[Query(own("unioncore_dues_payments", status=_UNPAID), "{{status}}")],

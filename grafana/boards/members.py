@@ -87,7 +87,7 @@ BOARD = Board(
                 Stat(
                     title="Change in 30 days",
                     description="How many more members there are than 30 days ago, whatever their status. If it is far"
-                    " below 0, members were deleted: Audit and security says by whom.",
+                    " below 0, members were deleted: open Audit and security.",
                     unit="locale",
                     queries=[Query(_changed("unioncore_members", "30d"))],
                     no_value="Too early to say",
@@ -102,8 +102,8 @@ BOARD = Board(
                 ),
                 Stat(
                     title="Applicants",
-                    description="Students who have applied and are not enrolled yet. If it only grows, applications are"
-                    " waiting for somebody.",
+                    description="Students who have applied and are not enrolled yet. If it only grows, ask who decides"
+                    " on applications.",
                     unit="locale",
                     queries=[Query(own("unioncore_students", status="applicant"))],
                     links=[_DRIFT],
@@ -125,7 +125,7 @@ BOARD = Board(
                 Bars(
                     title="Active members by classification",
                     description="Active members by classification. If apprentices do not move up at the end of the"
-                    " year, nobody has updated them.",
+                    " year, ask who updates them.",
                     unit="locale",
                     minimum=0,
                     queries=[
@@ -178,7 +178,7 @@ BOARD = Board(
                 Bars(
                     title="Students' pipeline",
                     description="Students by status, from the application to the end. If one bar only grows, students"
-                    " are stuck there.",
+                    " are stuck there: ask the training office.",
                     unit="locale",
                     minimum=0,
                     queries=[
@@ -201,7 +201,7 @@ BOARD = Board(
                 Graph(
                     title="Students' changes within 7 days",
                     description="By how much each status grew or shrank in the 7 days before each moment. If nothing"
-                    " ever moves, nobody records it.",
+                    " ever moves, ask who records it.",
                     unit="locale",
                     queries=[Query(_changed("unioncore_students", "7d", by="status"), "{{status}}")],
                     no_value="Too early to say",

@@ -287,7 +287,7 @@ _TRENDS = [
     Graph(
         title="Availability by day",
         description="The share of checks in the 24 hours before each moment in which the application could serve"
-        " people. A notch is an outage: the marks say which alert it raised, Service says more.",
+        " people. A notch is an outage: the marks say which alert it raised; open Service for more.",
         unit="percentunit",
         maximum=1,
         soft_minimum=0.99,

@@ -163,7 +163,7 @@ _AVAILABILITY: list[Panel] = [
     Graph(
         title="How fast the budget burns",
         description="How many times faster than what would just last 30 days, by window; its line is where that window"
-        " alerts. The runbook says how to find out what fails.",
+        " alerts. Follow the runbook to find out what fails.",
         unit="none",
         minimum=0,
         queries=[
@@ -181,7 +181,7 @@ _AVAILABILITY: list[Panel] = [
     Graph(
         title="Availability by day",
         description="The share of checks in the 24 hours before each moment in which the application could serve"
-        " people. A notch is an outage: the marks say which alert it raised.",
+        " people. A notch is an outage: the marks say which alert it raised; follow its runbook.",
         unit="percentunit",
         maximum=1,
         soft_minimum=0.99,
@@ -196,7 +196,8 @@ _SPEED: list[Panel] = [
     Graph(
         title="Time to answer, by phase",
         description="Where the time goes, the mean of 5 minutes: name, connection, TLS, the application itself"
-        " (processing), transfer. Processing is the application and its database, all else the network.",
+        " (processing), transfer. If it is slow, look at which grows: processing is the application and its database,"
+        " all else the network.",
         unit="s",
         minimum=0,
         stacked=True,
@@ -207,8 +208,8 @@ _SPEED: list[Panel] = [
     ),
     Graph(
         title="Time to answer",
-        description="The mean and the longest of 5 minutes. Above the line it is slow; single peaks are a backup, a"
-        " report or a lock.",
+        description="The mean and the longest of 5 minutes. Above the line it is slow; follow the runbook. Single peaks"
+        " are a backup, a report or a lock.",
         unit="s",
         minimum=0,
         queries=[
@@ -237,7 +238,7 @@ _DATABASE: list[Panel] = [
     Graph(
         title="Connections by state",
         description="Connections to the database. Many that are idle in transaction are a program that does not end its"
-        " work: the runbook says how to find it.",
+        " work: follow the runbook to find it.",
         unit="none",
         decimals=0,
         minimum=0,

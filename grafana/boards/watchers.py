@@ -67,7 +67,7 @@ _NOW: list[Panel] = [
     ),
     Stat(
         title="Targets down",
-        description="How many of the things that Prometheus looks at do not answer. The table below says which.",
+        description="How many of the things that Prometheus looks at do not answer. Look in the table below for which.",
         unit="none",
         queries=[Query("count(up == 0) or 0 * count(up)")],
         steps=steps((1, P3)),
@@ -75,8 +75,8 @@ _NOW: list[Panel] = [
     ),
     Stat(
         title="Collectors failing",
-        description="How many parts of the exporter can't count what they watch. Their numbers are missing: the table"
-        " below says which.",
+        description="How many parts of the exporter can't count what they watch. Their numbers are missing: look in the"
+        " table below for which.",
         unit="none",
         queries=[Query(f"count({own('unioncore_collector_success')} == 0) or 0 * count({own('unioncore_up')})")],
         steps=steps((1, P3)),
@@ -124,7 +124,7 @@ _NOW: list[Panel] = [
     Stat(
         title="Configurations loaded",
         description="Whether each program has loaded its configuration as it now is. If not, it goes on with the old"
-        " one: its log says why.",
+        " one: look in its log for why.",
         unit="none",
         queries=[
             Query("min(prometheus_config_last_reload_successful)", "Prometheus"),
@@ -163,7 +163,7 @@ _SCRAPES: list[Panel] = [
     Table(
         title="The exporter's collectors",
         description="Whether each collector could count, how long that took, and when it last could. One that fails"
-        " leaves its numbers out: the exporter's page and log say why.",
+        " leaves its numbers out: look at the exporter's page and log for why.",
         unit="none",
         queries=[
             Query(f"max by (collector) ({own('unioncore_collector_success')})"),
@@ -196,7 +196,7 @@ _SCRAPES: list[Panel] = [
     Graph(
         title="How long collectors take",
         description="The time that each scrape spent on each collector; 0 if what it had counted still holds. One that"
-        " climbs has a table that grew: `unioncore-exporter indexes` may help.",
+        " climbs has a table that grew: see whether `unioncore-exporter indexes` helps.",
         unit="s",
         minimum=0,
         queries=[Query(own("unioncore_collector_duration_seconds"), "{{collector}}")],
