@@ -24,13 +24,19 @@ from scripts.dev.families import describe, wait_for_scrapes
 from scripts.dev.history.write import HistoryError
 from scripts.dev.pace import LIVELY
 from scripts.dev.postgres import PostgresError
+from scripts.dev.processes import make_directory, remove_directory
 from scripts.dev.servers import ServerError
+from scripts.dev.sink import Sink
 from scripts.dev.stack import PARTS, STEPS, Stack, start
+from scripts.dev.watching import notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from types import FrameType
+
+
+_CHANNELS = {"pagerduty": "page", "slack": "chat", "smtp": "mail"}
 
 
 class _StoppedError(Exception):
@@ -66,7 +72,7 @@ def main(*, check: bool, port_base: int, seed: int, history: bool) -> None:
     """Run the whole stack on generated data until Ctrl-C.
 
     PostgreSQL, the exporter, a stand-in for UnionCore, Prometheus, Alertmanager and what they need, with the
-    configuration that is shipped. Alerts go nowhere.
+    configuration that is shipped. Notifications are shown here, and go nowhere else.
 
     Nothing stays behind but the servers' programs in ~/.cache/unioncore-observability.
     """
@@ -79,10 +85,15 @@ def main(*, check: bool, port_base: int, seed: int, history: bool) -> None:
     status = 0
     with contextlib.suppress(_StoppedError), ExitStack() as life:
         try:
+            sink = life.enter_context(Sink())
+            secrets = make_directory("unioncore-secrets-")
+            life.callback(remove_directory, secrets)
             with _steps(console) as step:
-                stack = start(life, step, seed=seed, port_base=port_base, history=history)
+                stack = start(
+                    life, step, seed=seed, port_base=port_base, history=history, variables=notify(sink, secrets)
+                )
             console.print(f"Up after {time.monotonic() - began:.0f} s.\n")
-            status = _check(console, stack) if check else _serve(console, stack)
+            status = _check(console, stack) if check else _serve(console, stack, sink)
         except (BinaryMissingError, PostgresError, ServerError, HistoryError, HTTPError, CalledProcessError) as error:
             console.print(f"demo: {error}", style="red", markup=False)
             status = 1
@@ -124,14 +135,22 @@ def _check(console: Console, stack: Stack) -> int:
     return 0
 
 
-def _serve(console: Console, stack: Stack) -> int:
-    for name, url in stack.urls().items():
+def _serve(console: Console, stack: Stack, sink: Sink) -> int:
+    for name, url in (stack.urls() | {"Notifications": f"{sink.url}/received"}).items():
         console.print(f"  {name:<13} {url}", markup=False)
     console.print(
-        f"\nPrometheus scrapes every {LIVELY.scrape:.0f} s here (15 s in its configuration)."
-        " The data goes on living. Ctrl-C stops everything."
+        f"\nPrometheus scrapes every {LIVELY.scrape:.0f} s here (15 s in its configuration). The data goes on living.\n"
+        "To see who is told of an outage, after a minute and a half:\n"
+        f"  curl -X PUT -d '[\"database\"]' {stack.application.url}/troubles     ('[]' ends it)\n"
+        "Ctrl-C stops everything.",
+        markup=False,
     )
+    seen = 0
     while (dead := stack.dead()) is None:
+        for item in (received := sink.received())[seen:]:
+            if item.title:
+                console.print(f"  {_CHANNELS[item.service]:<4}  {item.title}", style="yellow", markup=False)
+        seen = len(received)
         time.sleep(0.5)
     console.print(f"demo: {dead} ended by itself", style="red")
     return 1

@@ -37,7 +37,7 @@ class Pace:
     @property
     def resend(self) -> float:
         """Seconds until Prometheus sends an alert that still fires again: its default, made faster."""
-        return min(60 / self.speed, 12 * self.evaluate)
+        return min(60 / self.speed, 2 * self.evaluate)
 
     def prometheus(self, directory: Path) -> None:
         """Change a copy of Prometheus' configuration.

@@ -65,6 +65,18 @@ class Received:
         """Everything that it says, to look for words in."""
         return self.content if isinstance(self.content, str) else json.dumps(self.content, ensure_ascii=False)
 
+    @property
+    def title(self) -> str:
+        """What a person sees of it first; empty for a service that shows people nothing."""
+        match self.service:
+            case "pagerduty":
+                return str(self.content.get("payload", {}).get("summary", ""))
+            case "slack" | "mattermost":
+                return str(self.content["attachments"][0]["title"])
+            case "smtp":
+                return str(self.content["subject"])
+        return ""
+
 
 class Sink:
     """The sink: a context manager that serves as long as it is entered.

@@ -100,6 +100,7 @@ def test_what_it_prints_can_be_used(scratch: Path) -> None:
         assert psql(urls["Database"], "select count(*) from members") == "3000"
         assert httpx.get(urls["UnionCore"]).json()["status"] == "healthy"
         assert httpx.get(urls["Alerts"]).is_success
+        assert isinstance(httpx.get(urls["Notifications"]).json(), list)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 
