@@ -87,7 +87,7 @@ class Snapshot:
         tables: dict[str, Table] = {}
         migration = ""
         for table in found:
-            tables[table["name"]] = await self._digest(table)
+            tables[table["name"]] = await self.digest(table)
             if table["plain_name"].endswith(".alembic_version"):
                 migration = await self._connection.fetchval(
                     f"select coalesce(string_agg(version_num, ',' order by version_num), '') from {table['name']}"
@@ -109,7 +109,12 @@ class Snapshot:
             objects=objects,
         )
 
-    async def _digest(self, table: "Record") -> Table:
+    async def digest(self, table: "Record") -> Table:
+        """Read a table: count its rows, and digest them.
+
+        Args:
+            table: Its row of `catalog.TABLES`.
+        """
         (row,) = await self._connection.fetch(catalog.digest_of(table["name"], table["columns"]))
         lanes = [int(row[lane] or 0) % _LANE for lane in ("one", "two")]
         return Table(row["rows"], "".join(f"{lane:016x}" for lane in lanes))

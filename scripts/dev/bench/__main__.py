@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from scripts.dev.bench import report
 from scripts.dev.bench.databases import DEMO, FULL, TENTH, fill, proportional, server
 from scripts.dev.bench.measuring import Bench
+from scripts.dev.bench.progress import progress
 from scripts.dev.bench.rival import InstallError, install
 from scripts.dev.bench.scraping import ScrapeError
 from scripts.dev.generate import SCALES
@@ -23,9 +22,7 @@ from scripts.dev.postgres import PostgresError
 from scripts.dev.servers import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from scripts.dev.bench.measuring import Track
+    from scripts.dev.bench.progress import Track
 
 
 @click.command(
@@ -68,7 +65,7 @@ def main(
     tenth = proportional(audit_rows // 10, payments=full.payments, members=full.members)
     scales = {FULL: full, TENTH: tenth, DEMO: SCALES["demo"]}
     try:
-        with _progress(console) as track, ExitStack() as life:
+        with progress(console) as track, ExitStack() as life:
             rival = _install(console, track)
             postgres = server(scales)
             for _ in track(
@@ -100,30 +97,6 @@ def _install(console: Console, track: Track) -> str | None:
         except InstallError as error:
             console.print(f"query-exporter is left out, it can't be installed: {error}", style="yellow", markup=False)
     return version
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Track]:
-    """Show what is under way: a bar on a terminal, and in any case one line for each thing that is done."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-
-        def track(title: str, steps: int) -> Iterator[int]:
-            began = time.monotonic()
-            task = progress.add_task(title, total=steps)
-            for step in range(steps):
-                yield step
-                progress.advance(task)
-            progress.remove_task(task)
-            console.print(f"[green]done[/] {title} [dim]({time.monotonic() - began:.0f} s)[/]")
-
-        yield track
 
 
 if __name__ == "__main__":

@@ -56,17 +56,18 @@ def proportional(audit_rows: int, *, payments: int | None = None, members: int |
     )
 
 
-def server(scales: dict[str, Scale]) -> EmbeddedPostgres:
+def server(scales: dict[str, Scale], *, major: int = 18) -> EmbeddedPostgres:
     """Make the server, not started, that holds databases of these scales in its cache."""
     rows = sum(scale.audit_events + scale.payments + scale.members for scale in scales.values())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     buffers = min(memory // 3, 256 * _MEGABYTE + rows * _ROW_BYTES)
     return EmbeddedPostgres(
+        major,
         settings={
             "shared_buffers": f"{buffers // _MEGABYTE}MB",
             "shared_preload_libraries": "pg_stat_statements",
             "pg_stat_statements.track_planning": "on",
-        }
+        },
     )
 
 
@@ -82,7 +83,7 @@ def fill(postgres: EmbeddedPostgres, scales: dict[str, Scale], cache: Path | Non
     Raises:
         PostgresError: A statement failed.
     """
-    digest = hashlib.sha256(repr(scales).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr((postgres.major, scales)).encode()).hexdigest()[:12]
     kept = cache / f"{datetime.now(UTC):%Y%m%d}-{digest}" if cache else None
     if kept and kept.is_dir():
         with _stopped(postgres):

@@ -18,13 +18,11 @@ from scripts.dev.bench.scraping import Client, ScrapeError, check_complete, diff
 from scripts.dev.servers import Exporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
+    from scripts.dev.bench.progress import Track
     from scripts.dev.postgres import EmbeddedPostgres
     from scripts.dev.servers import Server
-
-    # Shows a title while so many steps are gone through.
-    Track = Callable[[str, int], Iterable[int]]
 
 # UTC, as the old page had it.
 _ENVIRONMENT = {"UNIONCORE_TIMEZONE": "UTC"}

@@ -30,7 +30,8 @@ def _ms(seconds: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _times(factor: float) -> str:
+def times(factor: float) -> str:
+    """Write a factor, as `12 x` or `1.23 x`."""
     return f"{factor:,.0f} x" if factor >= 10 else f"{factor:.2f} x"
 
 
@@ -54,14 +55,14 @@ def at_scale(found: AtScale, title: str) -> Table:
             (cost.processor, page.processor),
             (cost.wall, page.wall),
         ):
-            cells += [_ms(value), _times(of_page / value) if ratios else ""]
+            cells += [_ms(value), times(of_page / value) if ratios else ""]
         table.add_row(name, *cells, f"{cost.statements:g}")
 
     add("old page: its 8 queries", page, ratios=False)
     table.add_section()
     add("scrape, a few new events (steady)", found.steady)
     share = f"  + its share of a recount every {_RECOUNT_SECONDS} s"
-    table.add_row(share, _ms(spread(found)), _times(page.database / spread(found)))
+    table.add_row(share, _ms(spread(found)), times(page.database / spread(found)))
     add("scrape, every table changed", found.changed)
     add("scrape, nothing happened", found.idle)
     add("first scrape, with the start", found.cold)
@@ -83,7 +84,7 @@ def on_demo(found: OnDemo, title: str, rival: str) -> Table:
         column.justify = "right"
 
     def add(name: str, values: Sequence[float], texts: Sequence[str]) -> None:
-        ratio = [_times(values[1] / values[0])] if len(values) > 1 else []
+        ratio = [times(values[1] / values[0])] if len(values) > 1 else []
         table.add_row(name, *texts, *ratio)
 
     for name, seconds in (
@@ -106,7 +107,7 @@ def targets(scale: AtScale, demo: OnDemo) -> list[Target]:
     """Compare with the project's targets."""
 
     def at_least(what: str, factor: float, wanted: float) -> Target:
-        return Target(what, f"at least {wanted:g} x", _times(factor), factor >= wanted)
+        return Target(what, f"at least {wanted:g} x", times(factor), factor >= wanted)
 
     def at_most(what: str, value: float, wanted: float, unit: str) -> Target:
         return Target(what, f"at most {wanted:g} {unit}", f"{value:.3g} {unit}", value <= wanted)
