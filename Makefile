@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-alerts lock docs rules dashboards clean
+.PHONY: help demo test check format bench bench-alerts bench-jobs torture lock docs rules dashboards clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(VENV)/.installed ## the whole stack on generated data, until Ctrl-C (ARG
 test: $(VENV)/.installed ## all tests, on real servers
 	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
+torture: $(VENV)/.installed ## corrupt backups and kill jobs, hundreds of times; says what was found
+	@$(BIN)/python -m pytest tests/scripts -q -n 2 --dist loadscope -m torture $(ARGS)
+
 check: $(VENV)/.installed ## lint, format and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -32,6 +35,9 @@ format: $(VENV)/.installed ## apply the formatter and the safe fixes
 
 bench: $(VENV)/.installed ## measure against the naive queries and query-exporter (ARGS="--audit-rows 10000000")
 	@$(BIN)/python -m scripts.dev.bench $(ARGS)
+
+bench-jobs: $(VENV)/.installed ## measure backup and archive against the shell pipelines that they replace
+	@$(BIN)/python -m scripts.dev.bench.jobs $(ARGS)
 
 bench-alerts: $(VENV)/.installed ## measure how long it takes from a fault to its notification, with the shipped intervals
 	@$(BIN)/python -m scripts.dev.bench_alerts $(ARGS)

@@ -11,9 +11,22 @@ from tests.pushing import Stage, application
 from tests.scripts.archiving import Archives, AuditLog
 from tests.scripts.backing import Jobs
 from tests.scripts.odd_job import MARK
-from tests.scripts.running import environment
+from tests.scripts.running import Found, environment
 
 SHAPES: tuple[Shape, ...] = ("live", "documented")
+
+
+@pytest.fixture
+def found(record_property: Callable[[str, object], None]) -> Found:
+    return lambda what: record_property("found", what)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the torture tests have done and found."""
+    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
+        for name, what in report.user_properties:
+            if name == "found":
+                terminalreporter.write_line(f"{report.nodeid.partition('::')[2]} ({report.duration:.0f} s): {what}")
 
 
 @pytest.fixture(scope="session")

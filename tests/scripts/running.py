@@ -2,20 +2,21 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.dev.processes import kill, spawn
+from tests.scripts.forking import Forked
 
 ROOT = Path(__file__).parents[2]
 CLEANUP = ("scripts.ops", "cleanup")
 ODD = "tests.scripts.odd_job"
 NOWHERE = "http://127.0.0.1:1"
 """Nobody listens there."""
+
+Found = Callable[[str], None]
+"""Tells, for the summary at the end, what a torture test has done and found."""
 
 
 class Ended(NamedTuple):
@@ -45,27 +46,16 @@ def environment(directory: Path, url: str, *, exporter: str = NOWHERE, **variabl
     }
 
 
-def start(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a job: a module and its arguments."""
-    return spawn([sys.executable, "-m", *argv], env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def end(process: subprocess.Popen[bytes], *, seconds: float = 60) -> Ended:
+def end(process: Forked, *, seconds: float = 60) -> Ended:
     """Wait for a job's end; its last line is its result."""
-    out, log = process.communicate(timeout=seconds)
-    lines = out.decode().splitlines()
-    return Ended(process.returncode, json.loads(lines[-1]) if lines else {}, log.decode())
-
-
-def slay(process: subprocess.Popen[bytes]) -> None:
-    """Kill a job and its children with SIGKILL, as `kill -9` or the kernel would."""
-    kill(process)
-    process.communicate()
+    code = process.finish(seconds)
+    lines = process.out.decode().splitlines()
+    return Ended(code, json.loads(lines[-1]) if lines else {}, process.log.decode())
 
 
 def run(argv: Sequence[str], env: Mapping[str, str], *, seconds: float = 60) -> Ended:
-    """Run a job to its end."""
-    return end(start(argv, env), seconds=seconds)
+    """Run a job, a module with its arguments, to its end."""
+    return end(Forked(argv, env), seconds=seconds)
 
 
 def wait_for(condition: Callable[[], object], *, seconds: float = 20) -> None:

@@ -18,7 +18,8 @@ from scripts.dev.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from tests.scripts.backing import OLD, Ended, Jobs
 from tests.scripts.fakes import programs
-from tests.scripts.running import end, environment, start, wait_for
+from tests.scripts.forking import Forked
+from tests.scripts.running import end, environment, wait_for
 
 PART = '$REAL "$@" | head -c {bytes}'
 
@@ -175,9 +176,9 @@ def test_a_server_that_dies_meanwhile_fails_the_backup(jobs: Jobs, tmp_path: Pat
 def test_a_backup_that_is_told_to_end_cleans_up(jobs: Jobs, live_url: str, tmp_path: Path) -> None:
     seen = tmp_path / "pid"
     slow = programs(tmp_path, jobs.server, pg_dump=f'$REAL "$@" | head -c 50000; echo $$ > {seen}; exec sleep 60')
-    running = start(("scripts.ops", "backup"), environment(jobs.backups, live_url, UNIONCORE_PG_BIN=str(slow)))
+    running = Forked(("scripts.ops", "backup"), environment(jobs.backups, live_url, UNIONCORE_PG_BIN=str(slow)))
     wait_for(lambda: seen.exists() or running.poll() is not None)
-    running.send_signal(signal.SIGTERM)
+    running.signal(signal.SIGTERM)
     ended = end(running)
     assert (ended.code, ended.result["succeeded"]) == (Exit.TERMINATED, False)
     assert jobs.files() == {OLD, f"{OLD}.json"}

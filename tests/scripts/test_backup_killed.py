@@ -6,8 +6,10 @@ import os
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from signal import SIGKILL
 
 import asyncpg
 import pytest
@@ -18,7 +20,8 @@ from exporter.storage import BackupStore, LocalStore
 from scripts.backup.sealing import unseal
 from scripts.job.exits import Exit
 from tests.scripts.backing import Jobs
-from tests.scripts.running import environment, run, start
+from tests.scripts.forking import Forked
+from tests.scripts.running import Found, environment, run
 from tests.storing import moto, upload, use_s3
 
 BACKUP = ("scripts.ops", "backup")
@@ -46,8 +49,11 @@ def inserting(url: str) -> Iterator[None]:
         writer.join()
 
 
-def kill_again_and_again(jobs: Jobs, url: str, monkeypatch: pytest.MonkeyPatch, rng: random.Random, times: int) -> int:
-    """Kill backups, look at what is left after each, and return how many backups there are in the end."""
+def kill_again_and_again(
+    jobs: Jobs, url: str, monkeypatch: pytest.MonkeyPatch, exporter: str, *, rng: random.Random, times: int
+) -> str:
+    """Kill backups, look at what is left after each, let the last one finish; return what was seen, as a sentence."""
+    seen = Counter[str]()
     for days in (60, 50, 40):
         jobs.add(f"unioncore-20200101T0000000{days}Z.dump", days=days, proven=days == 50)
     with moto() as server:
@@ -56,8 +62,8 @@ def kill_again_and_again(jobs: Jobs, url: str, monkeypatch: pytest.MonkeyPatch, 
         client.create_bucket(Bucket=BUCKET)
         upload(client, BUCKET, {path.name: path.read_bytes() for path in jobs.backups.iterdir()})
         env = environment(
-            jobs.backups, url, UNIONCORE_PG_BIN=str(jobs.server.bin("pg_dump").parent), S3_BUCKET=BUCKET,
-            S3_PATH_STYLE="true", RETENTION_DAYS="1", UNIONCORE_MIN_KEEP="2",
+            jobs.backups, url, exporter=exporter, UNIONCORE_PG_BIN=str(jobs.server.bin("pg_dump").parent),
+            S3_BUCKET=BUCKET, S3_PATH_STYLE="true", RETENTION_DAYS="1", UNIONCORE_MIN_KEEP="2",
             **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
         )  # fmt: skip
         stores: tuple[BackupStore, ...] = (LocalStore(jobs.backups), S3Store(BUCKET, client=lambda: client))
@@ -71,14 +77,17 @@ def kill_again_and_again(jobs: Jobs, url: str, monkeypatch: pytest.MonkeyPatch, 
         assert run(BACKUP, env).code == Exit.OK
         whole = time.monotonic() - began
         with inserting(url):
-            for _ in range(times):
-                process = start(BACKUP, env)
-                time.sleep(rng.uniform(0.2, whole))
+            while seen["killed"] < times:
+                process = Forked(BACKUP, env)
+                process.wait(rng.uniform(0, whole))
                 # Only itself: pg_dump must find out that nobody reads any more.
-                process.kill()
-                process.communicate()
-                for store in stores:
-                    check(store, content)
+                process.signal(SIGKILL)
+                seen["killed"] += process.finish(60) == -SIGKILL
+                seen["runs"] += 1
+                here, off_site = (check(store, content) for store in stores)
+                seen["left a partial file"] += any(jobs.backups.glob(".unioncore-*"))
+                seen["left a dump without a manifest"] += len(list(jobs.backups.glob("*.dump"))) > len(here)
+                seen["left a backup that is not off site"] += here[-1] != off_site[-1]
         ended = run(BACKUP, env)
         assert ended.code == Exit.OK, ended
         for store in stores:
@@ -87,7 +96,9 @@ def kill_again_and_again(jobs: Jobs, url: str, monkeypatch: pytest.MonkeyPatch, 
         assert list(jobs.backups.glob(".unioncore-*")) == []
         jobs.use(S3_BUCKET=BUCKET, S3_PATH_STYLE="true", DATABASE_URL=url)
         assert jobs.verify().code == Exit.OK
-        return len(check(stores[0], content))
+        counted = f"{len(check(stores[0], content))} backups here and {len(check(stores[1], content))} off site count"
+        told = ", ".join(f"{number:,} {what}" for what, number in seen.items())
+        return f"{told}; after the last run {counted}, all of them whole"
 
 
 def check(store: BackupStore, content: Callable[[BackupStore, str], bytes]) -> list[str]:
@@ -102,13 +113,15 @@ def check(store: BackupStore, content: Callable[[BackupStore, str], bytes]) -> l
     return names
 
 
-def test_a_killed_backup_leaves_nothing_half(jobs: Jobs, live_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kill_again_and_again(jobs, live_url, monkeypatch, random.Random(3), 3) >= 3
+def test_a_killed_backup_leaves_nothing_half(
+    jobs: Jobs, live_url: str, monkeypatch: pytest.MonkeyPatch, exporter_url: str
+) -> None:
+    assert "3 killed" in kill_again_and_again(jobs, live_url, monkeypatch, exporter_url, rng=random.Random(3), times=3)
 
 
 @pytest.mark.torture
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_hundred_killed_backups_leave_nothing_half(
-    jobs: Jobs, live_url: str, monkeypatch: pytest.MonkeyPatch
+    jobs: Jobs, live_url: str, monkeypatch: pytest.MonkeyPatch, exporter_url: str, found: Found
 ) -> None:
-    print(kill_again_and_again(jobs, live_url, monkeypatch, random.Random(), 100), "backups")  # noqa: T201 - a figure
+    found(kill_again_and_again(jobs, live_url, monkeypatch, exporter_url, rng=random.Random(), times=100))

@@ -10,7 +10,8 @@ import pytest
 from exporter.dsn import parse
 from scripts.dev.postgres import psql
 from scripts.job.exits import Exit
-from tests.scripts.running import CLEANUP, end, run, slay, start, wait_for
+from tests.scripts.forking import Forked
+from tests.scripts.running import CLEANUP, end, run, wait_for
 
 # Each row: when it expires, whether and when it was revoked or used, and whether it is due after 30 days.
 TOKENS = [
@@ -177,7 +178,7 @@ async def test_rows_that_the_application_holds_are_left_to_the_next_run_without_
 
 async def test_the_application_waits_for_nothing_while_many_rows_go(many: str, env: dict[str, str]) -> None:
     connection = await asyncpg.connect(**parse(many).connect_arguments(), server_settings={"lock_timeout": "200ms"})
-    process = start(CLEANUP, env | {"DATABASE_URL": many})
+    process = Forked(CLEANUP, env | {"DATABASE_URL": many})
     logins = 0
     while process.poll() is None:
         # Live ones all over the table, between those that go.
@@ -211,9 +212,9 @@ async def test_a_table_that_is_locked_ends_the_run_soon_and_says_so(url: str, en
 def test_a_run_that_is_killed_has_whole_batches_done_and_the_next_one_does_the_rest(
     many: str, env: dict[str, str], tmp_path: Path
 ) -> None:
-    process = start(CLEANUP, env | {"DATABASE_URL": many})
+    process = Forked(CLEANUP, env | {"DATABASE_URL": many})
     wait_for(lambda: len(left(many)) < 2 * MANY - 1000)
-    slay(process)
+    process.slay()
     # The server may be finishing the batch that was under way.
     wait_for(
         lambda: psql(many, "select count(*) from pg_stat_activity where application_name like 'unioncore-ops%'") == "0"
@@ -261,14 +262,3 @@ def test_a_role_that_may_not_delete_is_told_so(live_url: str, env: dict[str, str
         assert "permission denied for table refresh_tokens" in ended.result["error"]
     finally:
         psql(live_url, "drop owned by looker; drop role looker")
-
-
-@pytest.mark.parametrize(
-    "argv", [("scripts.ops", "cleanup", "--help"), ("scripts.cleanup_sessions", "--help")], ids=["command", "file"]
-)
-def test_the_help_has_examples(argv: tuple[str, ...]) -> None:
-    process = start(argv, {})
-    out, _ = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert b"Examples:" in out
-    assert b"--dry-run" in out

@@ -18,7 +18,8 @@ from exporter.storage import StoreError
 from scripts.dev.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from scripts.job.failures import explain
-from tests.scripts.running import CLEANUP, ODD, end, run, start
+from tests.scripts.forking import Forked
+from tests.scripts.running import CLEANUP, ODD, end, run
 
 SECRET = "a-secret-in-the-words"
 
@@ -168,7 +169,7 @@ def test_programs_get_the_password_by_their_environment_and_nothing_else_of_ours
     secrets = {"UNIONCORE_PUSH_TOKEN": "push-sesame", "AWS_SECRET_ACCESS_KEY": "aws-sesame", "PGOPTIONS": "-c wrong=1"}
     password = postgres.password.encode()
     # Every command line and child environment there is, from the start of the job to its end.
-    process = start((ODD, "dump", str(postgres.bin("pg_dump"))), env | secrets | {"DATABASE_URL": live_url})
+    process = Forked((ODD, "dump", str(postgres.bin("pg_dump"))), env | secrets | {"DATABASE_URL": live_url})
     lines, environments = set(), set()
     while process.poll() is None:
         for number in [process.pid, *map(int, re.findall(r"child (\d+)", marks()))]:

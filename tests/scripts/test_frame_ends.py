@@ -5,18 +5,18 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
 
 import pytest
 
 from scripts.dev.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
+from tests.scripts.forking import Forked
 from tests.scripts.odd_job import GRACE, LIMIT
-from tests.scripts.running import ODD, end, run, slay, start, wait_for
+from tests.scripts.running import ODD, end, run, wait_for
 
 
-def begin(argv: tuple[str, ...], env: dict[str, str], marks: Callable[[], str]) -> Popen[bytes]:
-    process = start(argv, env)
+def begin(argv: tuple[str, ...], env: dict[str, str], marks: Callable[[], str]) -> Forked:
+    process = Forked(argv, env)
     wait_for(lambda: "begun" in marks())
     return process
 
@@ -31,7 +31,7 @@ def test_a_second_run_ends_with_3_at_once_and_reports_nothing(env: dict[str, str
     assert ended.code == Exit.BUSY
     assert "another cleanup run is under way on this machine" in ended.result["error"]
     assert ended.result["report"] is None
-    slay(first)
+    first.slay()
     assert run((ODD, "count"), env).code == Exit.OK
 
 
@@ -39,7 +39,7 @@ def test_a_dry_run_takes_no_lock_and_reports_nothing(env: dict[str, str], marks:
     first = begin((ODD, "wait"), env, marks)
     ended = run((ODD, "count", "--dry-run"), env)
     assert (ended.code, ended.result["dry_run"], ended.result["report"]) == (Exit.OK, True, None)
-    slay(first)
+    first.slay()
 
 
 def test_a_second_machine_is_held_off_by_the_lock_in_the_database_until_the_first_is_gone(
@@ -52,7 +52,7 @@ def test_a_second_machine_is_held_off_by_the_lock_in_the_database_until_the_firs
     assert ended.code == Exit.BUSY
     assert "on this database" in ended.result["error"]
     # Killed in the middle of a statement: its session, which holds the lock, ends soon after.
-    slay(first)
+    first.slay()
     ended = run((ODD, "ask"), elsewhere)
     assert ended.code == Exit.OK
     assert ended.result["details"] == {
@@ -68,7 +68,7 @@ def test_a_signal_cleans_up_before_it_ends_the_job(
     number: signal.Signals, env: dict[str, str], marks: Callable[[], str]
 ) -> None:
     process = begin((ODD, "wait"), env, marks)
-    process.send_signal(number)
+    process.signal(number)
     ended = end(process)
     assert ended.code == 128 + number == ended.result["exit"]
     assert ended.result["error"] == f"ended by {number.name}"
@@ -81,18 +81,17 @@ def test_a_signal_cleans_up_before_it_ends_the_job(
 
 def test_a_second_signal_ends_it_without_waiting(env: dict[str, str], marks: Callable[[], str]) -> None:
     process = begin((ODD, "thread"), env, marks)
-    process.terminate()
-    wait_for(lambda: b"ending" in (process.stderr.readline() if process.stderr else b""))
-    process.terminate()
-    assert process.wait(10) == -signal.SIGTERM
-    process.communicate()
+    process.signal(signal.SIGTERM)
+    wait_for(lambda: b"ending" in process.log)
+    process.signal(signal.SIGTERM)
+    assert process.finish(10) == -signal.SIGTERM
 
 
 def test_work_that_is_done_all_the_same_when_told_to_end_is_a_success(
     env: dict[str, str], marks: Callable[[], str]
 ) -> None:
     process = begin((ODD, "stubborn"), env, marks)
-    process.terminate()
+    process.signal(signal.SIGTERM)
     ended = end(process)
     assert (ended.code, ended.result["items"]) == (Exit.OK, 5)
 

@@ -15,8 +15,9 @@ from scripts.dev.processes import free_port
 from scripts.dev.servers import Exporter
 from scripts.job.exits import Exit
 from tests.pushing import ITEMS, RUN, SUCCESS, published
+from tests.scripts.forking import Forked
 from tests.scripts.odd_job import FULL, NAME
-from tests.scripts.running import ODD, Ended, environment, kept, run, slay, start, wait_for
+from tests.scripts.running import ODD, Ended, environment, kept, run, wait_for
 from tests.storing import hung_server
 
 SUCCEEDED = "unioncore_job_last_run_succeeded"
@@ -214,9 +215,9 @@ def test_a_result_survives_a_run_that_is_killed_while_it_reports(
     env: dict[str, str], exporter: Exporter, tmp_path: Path
 ) -> None:
     with hung_server() as url:
-        process = start((ODD, "count"), env | {"UNIONCORE_EXPORTER_URL": url})
+        process = Forked((ODD, "count"), env | {"UNIONCORE_EXPORTER_URL": url})
         wait_for(lambda: kept(tmp_path))
-        slay(process)
+        process.slay()
     (result,) = kept(tmp_path)
     succeed(env | {NAME: "verify"})
     assert of_job(exporter)[SUCCESS] == result["finished_at"]

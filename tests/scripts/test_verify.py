@@ -16,7 +16,8 @@ from scripts.dev.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from tests.scripts.backing import Jobs, close, opened
 from tests.scripts.fakes import programs
-from tests.scripts.running import end, environment, start, wait_for
+from tests.scripts.forking import Forked
+from tests.scripts.running import end, environment, wait_for
 
 CRITICAL = {"members": 200, "users": 20, "audit_logs": 2000, "dues_payments": 800, "students": 60}
 
@@ -173,9 +174,9 @@ def test_a_run_that_is_told_to_end_drops_its_scratch_database(
     env = environment(
         jobs.backups, live_url, UNIONCORE_PG_BIN=str(slow), UNIONCORE_SCRATCH_URL=postgres.url("postgres")
     )
-    running = start(("scripts.ops", "verify", str(backup)), env)
+    running = Forked(("scripts.ops", "verify", str(backup)), env)
     wait_for(lambda: jobs.scratch_databases() or running.poll() is not None)
-    running.send_signal(signal.SIGTERM)
+    running.signal(signal.SIGTERM)
     ended = end(running)
     assert ended.code == Exit.TERMINATED
     assert jobs.scratch_databases() == ""
