@@ -26,11 +26,13 @@ class Pace:
 
     Attributes:
         speed: How many times faster everything is that waits.
-        scrape: Seconds between scrapes and between evaluations, at the most.
+        least: Seconds between scrapes and between evaluations, at the least: so long may a scrape take.
+        scrape: Seconds between them, at the most.
         evaluate: Seconds between evaluations of a group of rules that has an interval of its own, at the most.
     """
 
     speed: float = 1
+    least: float = 0
     scrape: float = 3600
     evaluate: float = 3600
 
@@ -75,7 +77,7 @@ class Pace:
         config.write_text(_NOTIFYING.sub(faster, config.read_text()))
 
     def _scraped(self, seconds: float) -> float:
-        return min(seconds / self.speed, self.scrape)
+        return min(max(seconds / self.speed, self.least), self.scrape)
 
     def _evaluated(self, seconds: float) -> float:
         return min(seconds / self.speed, self.evaluate)

@@ -19,7 +19,7 @@ from scripts.dev.stack import DATABASE, Stack, start
 from scripts.dev.watching import notify
 from tests.alertmanager.alerting import told, until
 
-PACE = Pace(speed=15)
+PACE = Pace(speed=15, least=1.5)
 PATIENCE = 60
 EVERYBODY = {"pagerduty": 1, "slack": 1, "mail to it@local.example": 1}
 """The page, the chat and the mail, each told once."""
