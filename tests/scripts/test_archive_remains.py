@@ -1,6 +1,7 @@
 """What is left of a chunk, or seems to be, is removed only if no audit event is lost with it."""
 
 import json
+import resource
 import shutil
 
 import pytest
@@ -108,3 +109,21 @@ def test_the_time_of_grace_counts_from_the_later_of_two_clocks(live_log: AuditLo
     assert (ended.code, ended.rows) == (0, 0)
     assert ended.details["chunks_in_grace"]
     assert live_log.ids() == before
+
+
+@pytest.mark.parametrize("limit", [100, 6_000])
+def test_a_disk_that_is_full_is_told_and_the_next_run_goes_on(
+    live_log: AuditLog, archives: Archives, limit: int
+) -> None:
+    archives.archive(ARCHIVE_THRESHOLD_DAYS="20", UNIONCORE_ARCHIVE_CHUNK_ROWS="100")
+    before = archives.files()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        ended = archives.archive(ARCHIVE_THRESHOLD_DAYS="10", UNIONCORE_ARCHIVE_CHUNK_ROWS="1000")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (ended.code, ended.rows) == (Exit.NO_SPACE, None)
+    assert archives.files() == before
+    assert archives.archive().code == 0
+    assert archives.rows() == live_log.rows(days=10)

@@ -1,5 +1,6 @@
 """A restore brings back every row, into an empty database only, and tells no password."""
 
+import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from exporter.collectors.immutability import GUARD_ROLE
 from scripts.backup.settings import RestoreSettings
 from scripts.backup.target import target_address
 from scripts.dev.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit, JobError
 from scripts.restore_database import command
+from tests.scripts.archiving import Archives, AuditLog
 from tests.scripts.backing import Jobs
 
 _numbers = count(1)
@@ -127,6 +130,38 @@ def test_roles_that_are_missing_are_told_before_anything_is_restored(
     assert refused.code == Exit.REFUSED
     assert "lacks the roles reader" in refused.error
     assert jobs.restore(url=empty_url, owners=False).code == Exit.OK
+
+
+def test_the_guard_of_the_audit_log_comes_back_with_its_role(
+    jobs: Jobs, live_log: AuditLog, archives: Archives, empty_url: str, postgres: EmbeddedPostgres
+) -> None:
+    archives.archive()
+    assert archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30").code == Exit.OK
+    assert archives.delete().rows
+    live_log.add(5, days=50)
+    source = os.environ["DATABASE_URL"]
+    try:
+        assert jobs.backup(source).code == Exit.OK
+        assert jobs.verify().code == Exit.OK
+        expected = contents(postgres, source)
+        # Another server has no such role yet.
+        archives.use(DATABASE_URL=source)
+        assert archives.remove_guard().code == Exit.OK
+        refused = jobs.restore(url=empty_url, owners=True)
+        assert refused.code == Exit.REFUSED
+        assert f"lacks the roles {GUARD_ROLE}" in refused.error
+        postgres.psql(f"create role {GUARD_ROLE} nologin noinherit")
+        assert jobs.restore(url=empty_url, owners=True).code == Exit.OK
+        assert contents(postgres, empty_url) == expected
+        # It deletes what is archived, and refuses everything else.
+        archives.use(DATABASE_URL=empty_url)
+        assert archives.archive().rows == 5
+        assert archives.delete().rows == 5
+        with pytest.raises(Exception, match="Audit logs are immutable"):
+            postgres.psql("truncate audit_logs", empty_url.rpartition("/")[2])
+    finally:
+        postgres.psql(f"drop owned by {GUARD_ROLE}", empty_url.rpartition("/")[2])
+        postgres.psql(f"drop role if exists {GUARD_ROLE}")
 
 
 def test_a_restore_that_fails_says_that_the_target_is_of_no_use(
