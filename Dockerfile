@@ -60,6 +60,7 @@ RUN groupadd --system --gid 10001 unioncore && \
     useradd --system --uid 10001 --gid unioncore --no-create-home --home-dir /var/tmp/unioncore unioncore && \
     install -d -o unioncore -g unioncore -m 755 /etc/unioncore /run/secrets /var/backups/unioncore \
       /var/lib/unioncore-exporter /var/tmp/unioncore
+COPY --chmod=755 compose/answers /usr/local/bin/answers
 COPY --from=programs /usr/bin/tini /usr/bin/tini
 COPY --from=programs /usr/lib/postgresql /usr/lib/postgresql
 COPY --from=programs /usr/share/postgresql /usr/share/postgresql

@@ -17,8 +17,6 @@ from cronsim import CronSim
 
 BEAT_SECONDS = 15.0
 """How often the clock is looked at: it may be set, or the machine be asleep, in between."""
-ALIVE_SECONDS = 120.0
-"""A heartbeat that is older than this is that of a schedule that is stuck."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

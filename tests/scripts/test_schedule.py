@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +12,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from cronsim import CronSim
 
 from scripts.run_schedule import command
 from scripts.schedule.plan import SCHEDULE, calendar, units
-from scripts.schedule.runner import ALIVE_SECONDS, Schedule
+from scripts.schedule.runner import Schedule
 from tests.scripts.running import ROOT
 
 EVERY_SECOND = "* * * * * *"
@@ -76,26 +75,9 @@ async def test_now_runs_every_job_once_before_its_time(tmp_path: Path) -> None:
     assert lines(log) == ["one", "two"]
 
 
-def run(directory: Path, *arguments: str, **variables: str) -> Result:
-    return CliRunner().invoke(command, arguments, env={"UNIONCORE_SPOOL_DIR": str(directory)} | variables)
-
-
-def test_it_says_whether_it_is_alive(tmp_path: Path) -> None:
-    missing = run(tmp_path, "--alive")
-    assert missing.exit_code == 1
-    assert "no schedule runs" in missing.stderr
-    heartbeat = tmp_path / "schedule.alive"
-    heartbeat.touch()
-    assert run(tmp_path, "--alive").exit_code == 0
-    old = time.time() - ALIVE_SECONDS - 10
-    os.utime(heartbeat, (old, old))
-    stuck = run(tmp_path, "--alive")
-    assert stuck.exit_code == 1
-    assert "the schedule is stuck" in stuck.stderr
-
-
-def test_a_time_that_is_none_is_an_error_that_names_the_variable(tmp_path: Path) -> None:
-    result = run(tmp_path, UNIONCORE_SCHEDULE_BACKUP="at two", UNIONCORE_SCHEDULE_VERIFY="0 25 * * *")
+def test_a_time_that_is_none_is_an_error_that_names_the_variable() -> None:
+    wrong = {"UNIONCORE_SCHEDULE_BACKUP": "at two", "UNIONCORE_SCHEDULE_VERIFY": "0 25 * * *"}
+    result = CliRunner().invoke(command, env=wrong)
     assert result.exit_code == 2
     for name in ("BACKUP", "VERIFY"):
         assert f"UNIONCORE_SCHEDULE_{name}: must be a time as in a crontab" in result.stderr
