@@ -30,7 +30,7 @@ from scripts.dev.stack import Stack, start
 from scripts.dev.watching import notify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 _SCRAPE_SECONDS = 15.0
 _PATIENCE = 300.0
@@ -129,7 +129,7 @@ def main(*, rounds: int, names: tuple[str, ...], at_once: int, seed: int) -> Non
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     draw = random.Random(seed)
     chosen = [fault for fault in FAULTS if not names or fault.name in names]
-    results: dict[str, list[float]] = {fault.name: [] for fault in chosen}
+    results: dict[Fault, list[float]] = {fault: [] for fault in chosen}
     try:
         # Made once, before the rounds that run at the same time ask for them.
         find("prometheus")
@@ -143,27 +143,34 @@ def main(*, rounds: int, names: tuple[str, ...], at_once: int, seed: int) -> Non
             }
             for done in as_completed(work):
                 fault, seconds = work[done], done.result()
-                results[fault.name].append(seconds)
+                results[fault].append(seconds)
                 console.print(f"[green]done[/] {fault.name}: told after {seconds:.1f} s")
     except (BinaryMissingError, PostgresError, ServerError, TimeoutError) as error:
         raise click.ClickException(str(error)) from None
-    console.print(_table(chosen, results))
-    late = [fault.name for fault in chosen if fault.limit and max(results[fault.name]) > fault.limit]
-    if late:
-        raise click.ClickException(f"told later than it must be: {', '.join(late)}")
+    console.print(table(results))
+    if too_late := late(results):
+        raise click.ClickException(f"told later than it must be: {', '.join(too_late)}")
 
 
-def _table(faults: list[Fault], results: dict[str, list[float]]) -> Table:
-    table = Table("fault", "alert", title="From the fault to its notification, in seconds")
+def late(results: Mapping[Fault, Sequence[float]]) -> list[str]:
+    """Return the names of the faults that once took longer to be told than they may."""
+    return [fault.name for fault, times in results.items() if fault.limit and max(times) > fault.limit]
+
+
+def table(results: Mapping[Fault, Sequence[float]]) -> Table:
+    """Return each fault's median and worst time.
+
+    Args:
+        results: Times in seconds.
+    """
+    shown = Table("fault", "alert", title="From the fault to its notification, in seconds")
     for column in ("rounds", "median", "worst", "must be within"):
-        table.add_column(column, justify="right")
-    for fault in faults:
-        times = results[fault.name]
+        shown.add_column(column, justify="right")
+    for fault, times in results.items():
         limit = f"{fault.limit:.0f}" if fault.limit else ""
-        table.add_row(
-            fault.name, fault.alert, str(len(times)), f"{statistics.median(times):.1f}", f"{max(times):.1f}", limit
-        )
-    return table
+        figures = (f"{statistics.median(times):.1f}", f"{max(times):.1f}", limit)
+        shown.add_row(fault.name, fault.alert, str(len(times)), *figures)
+    return shown
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _MARK = "UNIONCORE_DEV_OWNER"
 _IPC_RMID = 0
+_given: set[int] = set()
+"""The ports that were found: between the look at one and its use, another server may be given its own."""
 
 
 class _Reaper:
@@ -134,17 +136,20 @@ def free_port() -> int:
 
     Returns:
         A port below the range that the kernel gives to outgoing connections, so that it is still free a
-        moment later and after a restart of the server that uses it.
+        moment later and after a restart of the server that uses it. None is returned twice.
 
     Raises:
         OSError: No free port was found in 200 tries.
     """
     for _ in range(200):
         port = random.SystemRandom().randrange(20_000, 32_000)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
+                _given.add(port)
                 return port
     raise OSError("no free TCP port between 20000 and 32000 on 127.0.0.1")
 
