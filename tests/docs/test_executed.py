@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -11,14 +12,23 @@ import pytest
 
 from scripts.dev.families import wait_for_scrapes
 from scripts.dev.generate import SCALES
+from scripts.dev.pace import Pace
 from scripts.dev.postgres import psql
+from scripts.dev.sink import Received, Sink
 from scripts.dev.stack import DATABASE, Stack, start
+from scripts.dev.watching import notify
 from tests.docs.pages import PAGES, Block, Page
 from tests.docs.shell import Shell, reader, runnable
 
 ELSEWHERE = {"disaster-recovery", "CONTRIBUTING"}
 """Pages whose blocks another test runs."""
 MARKED = [page for page in PAGES if any(runnable(page)) and page.path.stem not in ELSEWHERE]
+# What Alertmanager must have told whom when a page was followed.
+ARRIVES = {
+    "oncall": dict.fromkeys(("pagerduty", "slack", "smtp"), "A test of the pager"),
+    "support": dict.fromkeys(("slack", "desk"), "A test of the help desk"),
+}
+PACE = Pace(speed=15, scrape=2, evaluate=2)
 ABOUT_ALERTS = [page for page in MARKED if page.path.stem.startswith("UnionCore")]
 
 
@@ -27,9 +37,16 @@ def blocks(*languages: str) -> list[tuple[Page, Block]]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def sink() -> Iterator[Sink]:
+    with Sink() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def demo(sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with ExitStack() as life:
-        stack = start(life, scale=SCALES["small"])
+        variables = notify(sink, tmp_path_factory.mktemp("secrets"))
+        stack = start(life, scale=SCALES["small"], variables=variables, pace=PACE)
         for file in stack.exporter.backups.iterdir():
             # The demo's is no more than looked at: these tests restore.
             file.unlink()
@@ -71,14 +88,20 @@ def shell_at(demo: Stack, directory: Path) -> Shell:
 
 
 @pytest.mark.parametrize("page", [page for page in MARKED if page not in ABOUT_ALERTS], ids=str)
-def test_a_page_does_what_it_says(page: Page, shell: Shell) -> None:
+def test_a_page_does_what_it_says(page: Page, shell: Shell, sink: Sink) -> None:
     assert shell.run(page) > 0
+    for service, words in ARRIVES.get(page.path.stem, {}).items():
+        sink.wait(partial(_says, service, words), timeout=60)
+
+
+def _says(service: str, words: str, item: Received) -> bool:
+    return item.service == service and words in item.text
 
 
 def test_the_alerts_pages_do_what_they_say(shell: Shell) -> None:
     # Many have the same commands: once is enough.
     each = {block.text: (page, block, output) for page in ABOUT_ALERTS for block, output in runnable(page)}
-    assert len(each) > 15
+    assert len(each) > 10
     for page, block, output in each.values():
         shell.step(page, block, output)
 
