@@ -46,6 +46,7 @@ COPY exporter /opt/unioncore/exporter
 COPY scripts /opt/unioncore/scripts
 COPY alertmanager /opt/unioncore/alertmanager
 COPY prometheus /opt/unioncore/prometheus
+COPY grafana/dashboards /opt/unioncore/grafana/dashboards
 RUN cd /opt/unioncore && \
     for program in unioncore-exporter=exporter.cli unioncore-ops=scripts.ops; do \
       printf '#!/opt/unioncore/venv/bin/python3\nfrom %s import main\n\nmain()\n' "${program#*=}" \

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-alerts bench-jobs torture lock docs rules dashboards clean
+.PHONY: help demo test check format bench bench-alerts bench-jobs torture compose-test lock docs rules dashboards clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ rules: $(VENV)/.installed ## regenerate prometheus/rules/ from scripts/alerting
 
 dashboards: $(VENV)/.installed ## regenerate grafana/dashboards/ from grafana/boards/
 	@$(BIN)/python -m grafana.generate
+
+compose-test: $(VENV)/.installed ## docker-compose brought up for real, where Docker runs
+	@$(BIN)/python -m pytest tests/compose -m compose $(ARGS)
 
 lock: $(VENV)/.installed ## resolve the dependencies anew into the lock files
 	@$(BIN)/python -m pip install --quiet uv

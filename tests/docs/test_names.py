@@ -23,6 +23,12 @@ FOREIGN = {
     "ADMIN_DATABASE_URL": "the pages' own, for the URL of the database's owner",
     "NEW_DATABASE_URL": "the pages' own, for the URL of an empty database",
 }
+# What docker-compose alone reads.
+COMPOSED = {
+    name
+    for path in ("docker-compose.yml", "docker-compose.ha.yml", "compose/base.yml", "compose/logs.yml")
+    for name in re.findall(r"\$\{([A-Z0-9_]+)", (REPOSITORY / path).read_text())
+}
 FOREIGN_PREFIXES = ("AWS_", "PG")
 FAMILIES = {family.name for family in CONTRACT}
 # The disk is recorded where a site has said how large it is.
@@ -30,6 +36,7 @@ RECORDS = {rule["record"] for rule in rules() if "record" in rule} | {DISK}
 # Names with the prefix of a metric that are none.
 NO_METRICS = {
     "unioncore_exporter": "the exporter's role in the database",
+    "unioncore_statistics": "postgres_exporter's role in the database",
     "unioncore_new": "a database in an example",
     "unioncore_email_tokens": "CONTRIBUTING.md's example",
 }
@@ -48,7 +55,7 @@ def variables(page: Page) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_variable_that_is_named_exists(page: Page) -> None:
     files = {f"{name}_FILE" for name in SETTINGS}
-    for name in variables(page) - SETTINGS - files - set(FOREIGN):
+    for name in variables(page) - SETTINGS - files - set(FOREIGN) - COMPOSED:
         ours = re.match(r"(UNIONCORE|DATABASE|DB|S3|BACKUP|ARCHIVE|RETENTION)_", name)
         assert not ours, f"{page}: there is no setting {name}"
         # What is left must at least be foreign to this project: a pattern of SQL, an enum, a shell variable.
