@@ -13,7 +13,7 @@ _STATUSES = {
     "deceased": "#808080",
 }
 _PIPELINE = {
-    "applicant": "light-blue",
+    "applicants": BRIGHT,
     "enrolled": WELL,
     "on leave": "yellow",
     "completed": DEEP,
