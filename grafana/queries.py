@@ -65,16 +65,19 @@ def firing(*, severity: str = "!=none", **labels: str) -> str:
     return select("ALERTS", alertstate="firing", severity=severity, **labels)
 
 
-def worst(services: str, known: str) -> str:
+def worst(services: str, known: str, failing: str = "") -> str:
     """Return how severe the worst alert is that fires for any of these services: 4 for P1 to 1 for P4, 0 for none.
 
     Args:
         services: A pattern of the label `service`.
         known: What must be there for "none" to be worth anything, beside the watchdog, which shows that rules are
             evaluated at all; without both the answer is -1.
+        failing: What there must not be either: as long as no alert fires because of it, the answer is -2.
     """
     ranks = []
     for rank, severity in enumerate(SEVERITIES):
         alerts = firing(severity=severity.value[0], service=f"=~{services}")
         ranks.append(f"{len(SEVERITIES) - rank} * (count({alerts}) > bool 0)")
+    if failing:
+        ranks.append(f"-2 * (count({failing}) > bool 0)")
     return "\nor ".join([*ranks, f"0 * count({known} and on () {_WATCHDOG})", "vector(-1)"])

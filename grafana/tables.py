@@ -23,15 +23,14 @@ def firing_alerts(services: str = ".+", *, width: int = 16, height: int = 7) -> 
         title="Firing alerts",
         description="What is wrong now, and how long it has been true. An alert's name leads to its runbook: follow it,"
         " the most urgent first.",
-        unit="dtdurations",
-        decimals=0,
+        unit="string",
         queries=[Query(f"time() - {began}\nand on (alertname, service) {alerts}")],
         no_value="No alert is firing",
         transformations=[organized(_COLUMNS)],
         overrides=[
             override("Priority", mappings=words(_PRIORITIES), custom_width=80, custom_cellOptions=BACKGROUND),
             override("Alert", links=[_RUNBOOK], custom_minWidth=220),
-            override("For", custom_width=130),
+            override("For", unit="dtdurations", decimals=0, custom_width=150),
         ],
         sort="Priority",
         links=[board("watchers")],

@@ -40,6 +40,7 @@ _VERDICTS = words(
         "3": ("Trouble (P2)", f"dark-{P2}"),
         "4": ("Act now (P1)", f"dark-{P1}"),
         "-1": ("Not known", f"dark-{UNKNOWN}"),
+        "-2": ("A check fails", f"dark-{P2}"),
     }
 )
 _PAGES = {"Audit logs": "/admin/audit-logs", "Reports": "/reports", "Health check": "/health/ready"}
@@ -56,13 +57,21 @@ _MEMBERS = [
 _TODAY = Query(own("unioncore_users_active", window="today"), "active today")
 
 
-def _verdict(name: str, services: str, known: str, otherwise: str, first: dashboard.DashboardLink) -> Stat:
+def _verdict(
+    name: str,
+    services: str,
+    known: str,
+    otherwise: str,
+    first: dashboard.DashboardLink,
+    *,
+    failing: str = "",
+) -> Stat:
     return Stat(
         title=name,
         description=f"The worst alert that fires for this. When it is not all right, {otherwise} “Not known” means that"
         " it is not measured: open The watchers.",
         unit="none",
-        queries=[Query(worst(services, known))],
+        queries=[Query(worst(services, known, failing))],
         mappings=_VERDICTS,
         links=[first],
         solid=True,
@@ -85,6 +94,7 @@ _ALL_RIGHT = [
         probe("probe_success", job="unioncore-ready"),
         "people can't work as usual: open Service.",
         board("service"),
+        failing=f"{probe('probe_success', job='=~unioncore-(live|serving|ready)')} == 0 or {own('unioncore_up')} == 0",
     ),
     _verdict(
         "Backups",

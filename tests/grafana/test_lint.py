@@ -37,6 +37,7 @@ SAID = {
     "3d": r"3 days",
 }
 UNITS = {
+    "string",
     "none",
     "locale",
     "s",

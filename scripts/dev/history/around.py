@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import accumulate
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scripts.alerting.rules import alerts
@@ -107,10 +107,9 @@ def probes(clock: Clock, url: str) -> Iterator[Series]:
         url: The application's, the `instance` of its series.
     """
     serving = labels(instance=url, job="unioncore-serving")
-    up = [0.0 if moment in clock.outage else 1.0 for moment in clock.moments]
     for job in ("live", "serving", "ready"):
         own = labels(instance=url, job=f"unioncore-{job}")
-        yield "probe_success", own, constant(1.0) if job == "live" else _at(clock, up)
+        yield "probe_success", own, constant(1.0) if job == "live" else partial(_up, clock)
     duration = [_took(clock, moment) for moment in clock.moments]
     for name in ("probe_duration_seconds", "instance:probe_duration_seconds:avg5m"):
         yield name, serving, _at(clock, duration)
@@ -120,15 +119,20 @@ def probes(clock: Clock, url: str) -> Iterator[Series]:
         rest = sum(_PHASES.values()) - _PHASES["processing"]
         took = [whole - rest for whole in duration] if phase == "processing" else [share] * len(duration)
         yield "instance_phase:probe_http_duration_seconds:avg5m", own, _at(clock, took)
-    sums = list(accumulate(up, initial=0.0))
     budget = 1 - THRESHOLDS.availability
     for window, seconds in _WINDOWS.items():
-        means = _means(clock, sums, seconds)
+        means = [_available(clock, moment, seconds) for moment in clock.moments]
         yield f"instance:unioncore_availability:avg{window}", serving, _at(clock, means)
         if window in {window for burn in BURNS for window in (burn.long, burn.short)}:
             burns = [(1 - mean) / budget for mean in means]
             yield f"instance:unioncore_error_budget:burn{window}", serving, _at(clock, burns)
-    yield "instance:unioncore_error_budget:left30d", serving, _at(clock, [1 - (1 - mean) / budget for mean in means])
+        if window == "30d":
+            left = [1 - (1 - mean) / budget for mean in means]
+            yield "instance:unioncore_error_budget:left30d", serving, _at(clock, left)
+
+
+def _up(clock: Clock, moment: float) -> float:
+    return 0.0 if moment in clock.outage else 1.0
 
 
 def _at(clock: Clock, values: list[float]) -> Callable[[float], float]:
@@ -136,13 +140,11 @@ def _at(clock: Clock, values: list[float]) -> Callable[[float], float]:
     return lambda moment: values[places[moment]]
 
 
-def _means(clock: Clock, sums: list[float], seconds: float) -> list[float]:
-    step = clock.moments[1] - clock.moments[0]
-    count = max(round(seconds / step), 1)
-    return [
-        (sums[index + 1] - sums[max(index + 1 - count, 0)]) / min(count, index + 1)
-        for index in range(len(clock.moments))
-    ]
+def _available(clock: Clock, moment: float, seconds: float) -> float:
+    """Return which share of the seconds before a moment, as far as the past reaches, was not in the outage."""
+    begin = max(moment - seconds, clock.always[0])
+    lost = min(moment, clock.outage.end) - max(begin, clock.outage.begin)
+    return 1 - max(lost, 0.0) / max(moment - begin, 1.0)
 
 
 def _took(clock: Clock, moment: float) -> float:

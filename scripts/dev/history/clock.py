@@ -72,6 +72,11 @@ class Clock:
         )
         return [*coarse, *finer]
 
+    @cached_property
+    def always(self) -> list[float]:
+        """The moments of the samples of what a share of time is taken of: as often as it will be measured."""
+        return self._grid(DAYS * 86400, 5, 15)
+
     def _grid(self, age: float, until: float, step: float) -> list[float]:
         return [self.now - until - index * step for index in range(int((age - until) // step), -1, -1)]
 

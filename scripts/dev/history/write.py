@@ -122,6 +122,10 @@ def _lines(clock: Clock, series: Series) -> Iterator[str]:
     name, own, value = series
     matched = ",".join(f'{label}="{text}"' for label, text in own)
     head = f"{name}{{{matched}}}"
-    for moment in clock.often if name.startswith(_COUNTERS) else clock.moments:
+    if name == "probe_success" and ("job", "unioncore-serving") in own:
+        moments = clock.always
+    else:
+        moments = clock.often if name.startswith(_COUNTERS) else clock.moments
+    for moment in moments:
         if (number := value(moment)) is not None:
             yield f"{head} {number:.10g} {moment:.3f}\n"
