@@ -1,7 +1,11 @@
 """Prometheus' configuration as it is rendered, checked by promtool."""
 
+import re
+import time
+from pathlib import Path
 from typing import Any
 
+from scripts.dev.servers import Prometheus
 from tests.alertmanager.alerting import Site, load
 from tests.prometheus.shipped import DIRECTORY, promtool
 
@@ -37,6 +41,31 @@ def test_a_long_term_store_gets_the_samples_with_labels_and_the_secret_stays_in_
         "headers": {"X-Scope-OrgID": "local46"},
         "authorization": {"credentials_file": site.variables["UNIONCORE_REMOTE_WRITE_TOKEN_FILE"]},
     }
+
+
+class Store(Prometheus):
+    """A Prometheus that takes what another one writes."""
+
+    def __init__(self, config: Path) -> None:
+        super().__init__(config)
+        self._argv.append("--web.enable-remote-write-receiver")
+        self.env["UNIONCORE_REPLICA"] = "7"
+
+
+def test_samples_arrive_in_the_store_under_the_sites_labels(site: Site, tmp_path: Path) -> None:
+    empty = tmp_path / "store.yml"
+    empty.write_text("global: {}\n")
+    with Store(empty) as store:
+        site.set(REMOTE_WRITE_URL=f"{store.url}/api/v1/write", EXTERNAL_LABELS="local=46,replica=${UNIONCORE_REPLICA}")
+        site.set(ALERTS_MAY_GO_NOWHERE="yes", PROMETHEUS_TARGETS=f"127.0.0.1:{store.port}")
+        config = site.rendered() / "prometheus.yml"
+        config.write_text(re.sub(r"(scrape_interval|scrape_timeout): \d+s", r"\1: 1s", config.read_text()))
+        with Store(config):
+            deadline = time.monotonic() + 60
+            while not (found := store.query('up{job="prometheus",local="46",replica="7"}')):
+                assert time.monotonic() < deadline, store.log
+                time.sleep(0.1)
+    assert found[0]["value"][1] == "1"
 
 
 def test_a_long_term_store_may_ask_for_a_password(site: Site) -> None:

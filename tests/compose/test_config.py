@@ -1,5 +1,7 @@
 """docker-compose's files, without starting anything."""
 
+import json
+
 import pytest
 
 from tests.compose.composing import REPOSITORY, Compose
@@ -39,3 +41,23 @@ def test_the_example_of_an_environment_is_clean_and_brings_up_the_site() -> None
 def test_the_profile_logs_has_loki_and_alloy_and_what_guards_dockers_socket() -> None:
     done = Compose("unioncore-test-config", profiles=("logs",)).run("config", "--services")
     assert set(done.stdout.split()) == {"loki", "alloy", "docker-logs"}
+
+
+def test_every_service_of_every_profile_is_hardened() -> None:
+    """Of the profile logs nothing can be run where these tests run: this is all that is known of it."""
+    done = Compose("unioncore-test-config", profiles=("*",), files=HA).run("config", "--format", "json")
+    services = json.loads(done.stdout)["services"]
+    assert len(services) >= 27
+    for name, service in services.items():
+        assert service["user"].split(":")[0] not in {"", "0", "root"}, name
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert int(service["mem_limit"]) <= 2 << 30, name
+        assert service["pids_limit"] <= 256, name
+        assert service["logging"]["options"]["max-size"], name
+        assert service["healthcheck"].get("test") or service["restart"] == "no", name
+        assert {port["host_ip"] for port in service.get("ports", [])} <= {"127.0.0.1"}, name
+        assert not service.get("privileged"), name
+    sockets = [name for name, one in services.items() if "/var/run/docker.sock" in str(one.get("volumes"))]
+    assert sockets == ["docker-logs"]
