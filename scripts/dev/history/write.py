@@ -63,13 +63,17 @@ def write(
             for series in _series(clock, exporter, statistics, application, others):
                 file.writelines(_lines(clock, series))
             file.write("# EOF\n")
-        command: list[str | Path] = [find("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
-        command += [f"--max-block-duration={_BLOCK}", text, data]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise HistoryError(f"promtool ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
+        _blocks(text, data)
     finally:
         remove_directory(directory)
+
+
+def _blocks(text: Path, data: Path) -> None:
+    command: list[str | Path] = [find("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
+    command += [f"--max-block-duration={_BLOCK}", text, data]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise HistoryError(f"promtool ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
 
 
 def present(server: Server) -> Present:
