@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from mypy_boto3_s3 import S3Client
 
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, Proof
 from exporter.s3 import s3_client
-from scripts.dev.processes import free_port
+from scripts.dev.bucket import S3Server
 from scripts.dev.servers import Server
 
 path_style = partial(s3_client, path_style=True)
@@ -52,9 +51,7 @@ def upload(client: S3Client, bucket: str, files: Mapping[str, bytes], *, prefix:
 
 def moto(**env: str) -> Server:
     """A real S3 server, to be entered."""
-    port = free_port()
-    argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    return Server("moto", argv, port=port, ready="/moto-api/", env=env)
+    return S3Server(env=env)
 
 
 def use_s3(monkeypatch: pytest.MonkeyPatch, url: str) -> None:

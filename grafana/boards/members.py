@@ -13,7 +13,7 @@ _STATUSES = {
     "deceased": "#808080",
 }
 _PIPELINE = {
-    "applicants": BRIGHT,
+    "applicant": BRIGHT,
     "enrolled": WELL,
     "on leave": "yellow",
     "completed": DEEP,
@@ -46,6 +46,10 @@ def _casework(metric: str, name: str, meaning: str) -> Panel:
         links=[_DRIFT],
         minimum=0,
     )
+
+
+def _students(status: str) -> Query:
+    return Query(own("unioncore_students", status=status.replace(" ", "_")), status.replace("applicant", "applied"))
 
 
 BOARD = Board(
@@ -181,10 +185,7 @@ BOARD = Board(
                     " are stuck there: ask the training office.",
                     unit="locale",
                     minimum=0,
-                    queries=[
-                        Query(own("unioncore_students", status=status.replace(" ", "_")), status)
-                        for status in _PIPELINE
-                    ],
+                    queries=[_students(status) for status in _PIPELINE],
                     links=[_DRIFT],
                 ),
                 Graph(

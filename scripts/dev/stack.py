@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from exporter.collectors.jobs import JobsSource
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, Proof
 from scripts.dev.binaries import find
+from scripts.dev.bucket import S3Server
 from scripts.dev.generate import DEMO, Scale, create
 from scripts.dev.history.clock import DAYS
 from scripts.dev.history.write import write
@@ -132,7 +133,8 @@ def start(
         port_base: The first of the ports to take where they are free, one for each of `PARTS`; 0 for any.
         variables: What configures notifications (`watch`); without any, alerts go nowhere.
         pace: How fast the watching goes.
-        history: Prometheus begins with a past that leads up to what the database holds.
+        history: Prometheus begins with a past that leads up to what the database holds, and there are as many backups
+            as after two weeks, off site (a real S3 server), too.
 
     Raises:
         HistoryError: That past could not be made.
@@ -148,13 +150,16 @@ def start(
         postgres.create_database(DATABASE)
         create(url, "live", scale, seed=seed)
         postgres.psql(CLOSE_TRUNCATE, DATABASE)
+    bucket = life.enter_context(S3Server()) if history else None
     with step("Starting the exporter"):
-        exporter = life.enter_context(Exporter(url, port=ports["exporter"]))
+        off_site = bucket.variables() if bucket else {}
+        exporter = life.enter_context(Exporter(url, port=ports["exporter"], env=off_site))
     with step("Making backups"):
         for days in (2, 1, 0):
             newest = back_up(postgres, DATABASE, exporter, age=timedelta(days=days))
-        if history:
+        if bucket:
             _keep_older(newest)
+            bucket.hold(exporter.backups)
         for job, (hours, seconds, items) in _RAN.items():
             report(exporter, job, ended=time.time() - hours * 3600, seconds=seconds, items=items)
     with step("Finding Prometheus and Alertmanager (fetched once, if they are not installed)"):
