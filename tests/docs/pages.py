@@ -3,7 +3,7 @@
 A block's info string says what it is and, after a blank, what a test does with it; GitHub shows none of the latter:
 
 - `sh run`: a shell runs it, and it ends with 0; `sh run ends=5`: with 5. A page's blocks are run one after the other in
-  one shell.
+  one shell. `sh run eventually`: again, until it does as the page says, for a moment.
 - `text output`: what the `sh run` before it prints. `...` stands for anything.
 - `promql`: Prometheus evaluates it. `sql`: PostgreSQL runs it, and what it did is rolled back.
 - `python file=PATH`, `diff`: a worked example, which CONTRIBUTING.md's test writes or applies.

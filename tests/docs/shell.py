@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tests.docs.pages import Block, Page
 from tests.scripts.running import NOWHERE, environment
 
 SECONDS = 60
+EVENTUALLY = 30
 _AROUND = """\
 [ -e "$STATE" ] && . "$STATE"
 [ -e "$STATE.cwd" ] && cd "$(cat "$STATE.cwd")"
@@ -57,11 +59,19 @@ class Shell:
         Raises:
             AssertionError: It ended or printed otherwise than the page says.
         """
+        end = time.monotonic() + (EVENTUALLY if "eventually" in block.words else 0)
+        while (wrong := self._wrong(block, expected)) and time.monotonic() < end:
+            time.sleep(1)
+        assert not wrong, f"{page}:{block.line}\n{block.text}{wrong}"
+
+    def _wrong(self, block: Block, expected: Block | None) -> str:
+        """Run a block; return what is not as the page says."""
         code, output = self._run(block.text)
-        where = f"{page}:{block.line}\n{block.text}"
-        assert code == int(block.option("ends") or 0), f"{where}ended with {code}:\n{output}"
-        if expected is not None:
-            assert matches(expected.text, output), f"{where}printed\n{output}\nand not\n{expected.text}"
+        if code != int(block.option("ends") or 0):
+            return f"ended with {code}:\n{output}"
+        if expected is not None and not matches(expected.text, output):
+            return f"printed\n{output}\nand not\n{expected.text}"
+        return ""
 
     def output(self, text: str) -> str:
         """Run a command that no page shows, and return what it printed.

@@ -28,7 +28,7 @@ ARRIVES = {
     "oncall": dict.fromkeys(("pagerduty", "slack", "smtp"), "A test of the pager"),
     "support": dict.fromkeys(("slack", "desk"), "A test of the help desk"),
 }
-PACE = Pace(speed=15, scrape=2, evaluate=2)
+PACE = Pace(speed=10, least=5)
 ABOUT_ALERTS = [page for page in MARKED if page.path.stem.startswith("UnionCore")]
 
 
