@@ -77,6 +77,11 @@ def test_every_setting_is_on_its_page() -> None:
     assert variables(page) >= SETTINGS
 
 
+def test_every_variable_of_docker_compose_is_on_its_page() -> None:
+    (page,) = (page for page in PAGES if page.path.name == "docker.md")
+    assert variables(page) | SETTINGS >= COMPOSED
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_metric_that_is_named_exists(page: Page) -> None:
     for text in page.code():
