@@ -26,8 +26,8 @@ FOREIGN = {
 # What docker-compose alone reads.
 COMPOSED = {
     name
-    for path in ("docker-compose.yml", "docker-compose.ha.yml", "compose/base.yml", "compose/logs.yml")
-    for name in re.findall(r"\$\{([A-Z0-9_]+)", (REPOSITORY / path).read_text())
+    for path in (*REPOSITORY.glob("docker-compose*.yml"), *REPOSITORY.glob("compose/*.yml"))
+    for name in re.findall(r"\$\{([A-Z0-9_]+)", path.read_text())
 }
 FOREIGN_PREFIXES = ("AWS_", "PG")
 FAMILIES = {family.name for family in CONTRACT}
