@@ -282,7 +282,7 @@ class Table(Panel):
             show_header=True, cell_height=common.TableCellHeight.SM, sort_by=order if self.sort else []
         )
         custom = common.TableFieldOptions(
-            min_width=70,
+            min_width=110,
             align=common.FieldTextAlignment.AUTO,
             cell_options=common.TableAutoCellOptions(),
             inspect=False,

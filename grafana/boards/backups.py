@@ -154,6 +154,7 @@ BOARD = Board(
                     ],
                     transformations=joined("what", _DUE),
                     overrides=[
+                        override("What", custom_minWidth=200),
                         override("Time left", custom_cellOptions=COLOURED, thresholds=steps((0, WELL), below=P2)),
                         override("Last", unit="dateTimeFromNow"),
                     ],
@@ -175,7 +176,7 @@ BOARD = Board(
                     ],
                     transformations=joined("location", _STORES),
                     overrides=[
-                        override("Newest", unit="dateTimeAsIso"),
+                        override("Newest", unit="dateTimeAsIso", custom_minWidth=170),
                         override("Age", unit="dtdurations", thresholds=_STALE, custom_cellOptions=COLOURED),
                         override("Size", unit="bytes"),
                     ],

@@ -146,7 +146,11 @@ BOARD = Board(
                         ),
                     ],
                     transformations=joined("method", _MONTHS),
-                    overrides=[override("Change", unit="percentunit", decimals=0)],
+                    overrides=[
+                        override("Method", custom_minWidth=150),
+                        override("The 30 days before", custom_minWidth=150),
+                        override("Change", unit="percentunit", decimals=0),
+                    ],
                     sort="-These 30 days",
                     links=[_SILENT],
                     width=12,

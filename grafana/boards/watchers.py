@@ -175,7 +175,7 @@ _SCRAPES: list[Panel] = [
         overrides=[
             override("Counted", mappings=yes_no("yes", "no", bad=P3), custom_cellOptions=COLOURED),
             override("Took", unit="s"),
-            override("Last counted", unit="dateTimeFromNow"),
+            override("Last counted", unit="dateTimeFromNow", custom_minWidth=150),
         ],
         sort="Counted",
         links=[_COLLECTOR, runbook("UnionCoreSchemaDrift")],
@@ -314,7 +314,7 @@ _TELLING: list[Panel] = [
         queries=[
             Query(
                 f"sum by (integration) (increase({_alertmanager('alertmanager_notifications_total')}[1h])) > 0"
-                f" or label_replace(0 * count({_alertmanager('alertmanager_config_hash')}),"
+                f" or on () label_replace(0 * count({_alertmanager('alertmanager_config_hash')}),"
                 ' "integration", "none", "", "")',
                 "{{integration}}",
             )
