@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.compose.composing import REPOSITORY, Compose
+from tests.compose.composing import REPOSITORY, Compose, docker
 
 pytestmark = pytest.mark.compose
 
@@ -61,3 +61,15 @@ def test_every_service_of_every_profile_is_hardened() -> None:
         assert not service.get("privileged"), name
     sockets = [name for name, one in services.items() if "/var/run/docker.sock" in str(one.get("volumes"))]
     assert sockets == ["docker-logs"]
+
+
+def test_removing_the_demo_with_its_volumes_leaves_those_of_a_site() -> None:
+    demo = Compose("unioncore-test-volumes", profiles=("demo",))
+    backups = f"{demo.project}_backups"
+    labels = (f"com.docker.compose.project={demo.project}", "com.docker.compose.volume=backups")
+    docker("volume", "create", *(f"--label={label}" for label in labels), backups)
+    try:
+        demo("down", "--volumes", "--remove-orphans")
+        assert docker("volume", "ls", "--quiet", "--filter", f"name=^{backups}$") == backups
+    finally:
+        docker("volume", "rm", backups)
