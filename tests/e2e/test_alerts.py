@@ -60,6 +60,19 @@ def frozen(stack: Stack) -> Callable[[], None]:
     return stack.postgres.thaw
 
 
+def test_while_all_is_well_nothing_is_even_pending_but_the_watchdog(stack: Stack, sink: Sink) -> None:
+    def evaluated() -> bool:
+        groups = stack.prometheus.get("/api/v1/rules").json()["data"]["groups"]
+        return all(rule["health"] == "ok" for group in groups for rule in group["rules"])
+
+    until(evaluated, timeout=PATIENCE)
+    until(
+        lambda: {series["metric"]["alertname"] for series in stack.prometheus.query("ALERTS")} == {"UnionCoreWatchdog"},
+        timeout=PATIENCE,
+    )
+    assert {item.service for item in sink.received()} == {"heartbeat"}
+
+
 @pytest.mark.parametrize("fault", [stopped, frozen])
 def test_a_database_that_does_not_answer_is_one_page_and_nothing_beside_it(
     stack: Stack, sink: Sink, fault: Callable[[Stack], Callable[[], None]]
