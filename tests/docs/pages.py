@@ -63,10 +63,15 @@ class Page:
         return _PARSER.parse(self.text)
 
     @cached_property
+    def places(self) -> dict[int, str]:
+        """The headings' texts by their line, in order."""
+        pairs = zip(self._tokens, self._tokens[1:], strict=False)
+        return {(at.map or [0])[0] + 1: inline.content for at, inline in pairs if at.type == "heading_open"}
+
+    @property
     def headings(self) -> list[str]:
         """The headings' texts, in order."""
-        pairs = zip(self._tokens, self._tokens[1:], strict=False)
-        return [inline.content for opening, inline in pairs if opening.type == "heading_open"]
+        return list(self.places.values())
 
     @cached_property
     def anchors(self) -> set[str]:

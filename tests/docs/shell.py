@@ -17,7 +17,7 @@ from scripts.dev.postgres import EmbeddedPostgres
 from tests.docs.pages import Block, Page
 from tests.scripts.running import NOWHERE, environment
 
-SECONDS = 60
+SECONDS = 110
 EVENTUALLY = 30
 _AROUND = """\
 [ -e "$STATE" ] && . "$STATE"
