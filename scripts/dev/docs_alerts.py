@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from scripts.alerting.model import Severity
@@ -10,6 +11,7 @@ from scripts.alerting.rules import alerts
 if TYPE_CHECKING:
     from scripts.alerting.model import Alert
 
+_PLACE = re.compile(r"\{\{.*?\}\}")
 _RESPOND = {
     Severity.CRITICAL: "15 minutes, at any hour",
     Severity.HIGH: "1 hour, at any hour",
@@ -25,7 +27,7 @@ def index() -> str:
     order = list(Severity)
     rows = [
         f"| [{alert.name}]({alert.name}.md) | {_priority(alert.severity)} | {_RESPOND[alert.severity]} "
-        f"| {alert.service} | {alert.summary} |"
+        f"| {alert.service} | {_PLACE.sub('…', alert.summary)} |"
         for alert in sorted(unique.values(), key=lambda alert: (order.index(alert.severity), alert.service, alert.name))
     ]
     return "\n".join(["| alert | | respond within | about | what it says |", "| --- | --- | --- | --- | --- |", *rows])
