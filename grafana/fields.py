@@ -122,9 +122,9 @@ def override(column: str, **properties: object) -> dashboard.DashboardFieldConfi
     return _override("byName", column, properties)
 
 
-def override_query(ref: str, **properties: object) -> dashboard.DashboardFieldConfigSourceOverrides:
-    """Return how the fields of one query, by its letter, differ from the panel's others."""
-    return _override("byFrameRefID", ref, properties)
+def each(**properties: object) -> dashboard.DashboardFieldConfigSourceOverrides:
+    """Return how every field differs from the panel as a whole, as from what it says when it has no field."""
+    return _override("byRegexp", "/.*/", properties)
 
 
 def _override(

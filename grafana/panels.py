@@ -288,7 +288,11 @@ class Table(Panel):
             inspect=False,
         )
         color = dashboard.FieldColor(mode=dashboard.FieldColorModeId.THRESHOLDS)
-        return self._panel("table", options, color=color, custom=custom, tables=True)
+        panel = self._panel("table", options, color=color, custom=custom, tables=True)
+        # What an empty table says is not what an empty cell says.
+        if panel.field_config and panel.field_config.overrides is not None:
+            panel.field_config.overrides.insert(0, fields.each(noValue="-"))
+        return panel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

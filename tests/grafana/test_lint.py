@@ -135,6 +135,13 @@ def test_every_panel_with_values_has_a_unit_and_a_templated_data_source(panel: P
         assert (target["instant"], target["range"]) == (not over_time, over_time)
 
 
+@on_each([panel for panel in ASKING if panel.kind == "table"])
+def test_an_empty_cell_does_not_say_what_an_empty_table_says(panel: Panel) -> None:
+    first, *_ = panel.json["fieldConfig"]["overrides"]
+    assert first["matcher"] == {"id": "byRegexp", "options": "/.*/"}
+    assert first["properties"] == [{"id": "noValue", "value": "-"}]
+
+
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_ids_are_unique_and_nothing_overlaps(name: str) -> None:
     dashboard = DASHBOARDS[name]
