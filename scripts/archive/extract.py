@@ -18,7 +18,7 @@ from scripts.archive.table import AuditTable
 CHUNK_BYTES = 64 << 20
 """A chunk with more CSV than this, in bytes, is cut smaller: a server that digests its rows holds them in memory."""
 
-_LEVEL = 3
+_LEVEL = 1
 
 
 class Stretch(NamedTuple):

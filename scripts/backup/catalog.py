@@ -5,6 +5,8 @@ PostgreSQL makes by itself: the triggers of foreign keys, the NOT NULL constrain
 column says it), the parts of a partitioned table's indexes, constraints and triggers.
 """
 
+from collections.abc import Sequence
+
 PINNED = {
     "bytea_output": "hex",
     "client_encoding": "UTF8",
@@ -60,17 +62,27 @@ def _own(catalog: str, alias: str) -> str:
 
 _RELATION = f"{_NAMESPACE} and {_own('pg_class', 'c')}"
 
+# Types of PostgreSQL's own of which no value has an empty text; those of others may have any cast to text.
+_BUILT_IN = "y.oid < 16384"
+_NEVER_EMPTY = f"""({_BUILT_IN} and (y.typcategory in ('A', 'B', 'D', 'I', 'N', 'T')
+                    or y.typname in ('bytea', 'json', 'jsonb', 'uuid')))"""
+
 TABLES = f"""
 select format('%I.%I', n.nspname, c.relname) as name, n.nspname || '.' || c.relname as plain_name,
-       coalesce(string_agg('t.' || quote_ident(a.attname), ', ' order by a.attname collate "C"), '') as columns
+       coalesce(array_agg(format(case when {_BUILT_IN} then 't.%I::text' else 'concat(t.%I)' end, a.attname)
+                          order by a.attname collate "C") filter (where a.attname is not null), '{{}}') as texts,
+       coalesce(array_agg(format('t.%I', a.attname) order by a.attname collate "C")
+                filter (where not a.attnotnull and not {_NEVER_EMPTY}), '{{}}') as doubtful
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  left join pg_type y on y.oid = a.atttypid
  where c.relkind = 'r' and {_RELATION}
  group by c.oid, n.nspname, c.relname
  order by 1
 """
-"""Every table that holds rows, and its columns in the order of their names, which a restore does not change."""
+"""Every table that holds rows; the text of each of its columns in the order of their names, which a restore does not
+change; and those columns that may be NULL where that can't be told from an empty text."""
 
 SEQUENCES = f"""
 select format('%I.%I', n.nspname, c.relname) as name, s.seqincrement as step
@@ -211,20 +223,38 @@ OBJECTS = f"select * from ({' union all '.join(_PARTS)}) part(kind, name, defini
 """What there is beside the rows, each with its definition; a view's columns are comparable across versions."""
 
 
-def digest_of(table: str, columns: str) -> str:
+_BITS = 31
+"""So many columns' NULLs go into a seed: hashint8extended puts the upper half of a number over its lower one."""
+
+
+def digest_of(table: str, texts: Sequence[str], doubtful: Sequence[str]) -> str:
     """Return the question for a table's row count and content digest.
 
-    A row is the text of a record of its values, which tells NULL from '' and from 'NULL', and one value's end from
-    the next one's beginning. Two hashes of it with different seeds are summed over the rows: sums, unlike
-    exclusive ors, do not cancel what is there twice, and do not depend on the order.
+    A row's hash is that of its last value's text, seeded with the hash of the value before, and so on: it tells one
+    value's end from the next one's beginning. The first seeds say which of the doubtful columns are NULL. Over the rows
+    the hashes are summed, and so is what a second hash makes of them: sums, unlike exclusive ors, do not cancel what is
+    there twice, and do not depend on the order.
 
     Args:
         table: Its name, qualified and quoted.
-        columns: Its columns, quoted, each with the alias `t`.
+        texts: The text of each of its columns, of the table `t`.
+        doubtful: The columns of which NULL is not told from an empty text, of the table `t`.
     """
-    # OFFSET 0 keeps the planner from making the text twice.
+    seeds = [
+        " | ".join(f"(({column} is null)::int::int8 << {bit})" for bit, column in enumerate(doubtful[at : at + _BITS]))
+        for at in range(0, len(doubtful), _BITS)
+    ] or ["0::int8"]
+    row = "1"
+    for at in range(len(seeds)):
+        row = f"hashint8extended(s{at}, {row})"
+    for at in range(len(texts)):
+        row = f'hashtextextended(c{at} collate "C", {row})'
+    columns = [f"coalesce({text}, '') as c{at}" for at, text in enumerate(texts)]
+    columns += [f"{seed} as s{at}" for at, seed in enumerate(seeds)]
+    # OFFSET 0 keeps the planner from making the texts, and the hash of a row, twice.
     return f"""
-    select count(*) as rows, sum(hashtextextended(line collate "C", 1)) as one,
-           sum(hashtextextended(line collate "C", 2)) as two
-      from (select row({columns})::text as line from only {table} t offset 0) lines
+    select count(*) as rows, sum(row) as one, sum(hashint8extended(row, 2)) as two
+      from (select {row} as row
+              from (select {", ".join(columns)} from only {table} t offset 0) texts
+            offset 0) hashes
     """

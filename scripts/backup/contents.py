@@ -20,7 +20,7 @@ class Table:
 
     Attributes:
         rows: How many.
-        digest: 128 bits of their content in hexadecimal, whatever their order.
+        digest: Of their content, whatever their order: two sums of 64 bits of their hashes, in hexadecimal.
     """
 
     rows: Annotated[int, Field(ge=0)]

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, ManifestError, Proof
-from exporter.s3 import S3Store
 from exporter.storage import BackupStore, Listing, LocalStore
 from scripts.backup.age import SUFFIX as AGE_SUFFIX
 from scripts.backup.dump import BLOCK
@@ -26,7 +25,6 @@ from scripts.job.console import Meter
 from scripts.job.exits import Exit, JobError
 from scripts.localobjects import LocalObjects
 from scripts.objects import ObjectDamagedError, ObjectMissingError, Objects
-from scripts.s3objects import open_bucket
 
 _STEM = "unioncore-"
 _NAME = re.compile(rf"{_STEM}(\d{{8}}T\d{{9}})Z\.dump(?:{re.escape(AGE_SUFFIX)})?")
@@ -240,6 +238,10 @@ def open_s3(settings: BackupsSettings) -> Shelf:
     Raises:
         JobError: No client can be made of boto3's own configuration.
     """
+    # boto3 takes 30 MB and half a second, which a directory need not spend.
+    from exporter.s3 import S3Store  # noqa: PLC0415
+    from scripts.s3objects import open_bucket  # noqa: PLC0415
+
     storage_class, lock_days = "", 0
     if isinstance(settings, BackupSettings):
         storage_class, lock_days = settings.storage_class, settings.retention_days

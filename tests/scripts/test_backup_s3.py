@@ -1,8 +1,8 @@
 """A backup off site is whole or none, whatever the store does, and is what `verify` fetches."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -243,10 +243,18 @@ def test_a_dump_that_has_changed_in_the_store_is_not_verified(
     assert (ended.code, "is not what was written there: its SHA-256" in ended.error) == (Exit.NOT_VERIFIED, True)
 
 
+@dataclass(frozen=True, slots=True)
+class SmallParts(S3Options):
+    """Even a small dump goes up in parts."""
+
+    multipart_above: int = 50_000
+    part_size: int = 50_000
+
+
 def test_a_large_dump_goes_up_in_parts_and_what_killed_uploads_have_left_is_removed(
     jobs: Jobs, live_url: str, client: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3objects, "S3Options", partial(S3Options, multipart_above=50_000, part_size=50_000))
+    monkeypatch.setattr(s3objects, "S3Options", SmallParts)
     leftovers = [f"{PREFIX}/{name_at(datetime.now(UTC) - timedelta(days=1), encrypted=False)}", "other/unioncore-x"]
     for key in leftovers:
         client.create_multipart_upload(Bucket=bucket, Key=key)

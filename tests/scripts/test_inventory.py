@@ -160,6 +160,21 @@ def test_values_that_move_from_row_to_row_are_noticed(postgres: EmbeddedPostgres
     assert changes(before, postgres.url(copy)) == ["table public.t has 2 rows, but not the same content"]
 
 
+def test_null_is_told_from_an_empty_text_in_each_of_many_columns(postgres: EmbeddedPostgres, copy: str) -> None:
+    names = [f"c{number}" for number in range(130)]
+    postgres.psql(f"create table t ({' text, '.join(names)} text); insert into t (c0) values (null)", copy)
+    expected = ["table public.t has 1 rows, but not the same content"]
+    for name in ("c0", "c61", "c62", "c129"):
+        before = read(postgres.url(copy))
+        postgres.psql(f"update t set {name} = ''", copy)
+        assert changes(before, postgres.url(copy)) == expected
+    # From one column to the next, and two at once.
+    for change in ("c0 = null, c1 = ''", "c2 = '', c34 = ''", "c1 = null, c0 = ''"):
+        before = read(postgres.url(copy))
+        postgres.psql(f"update t set {change}", copy)
+        assert changes(before, postgres.url(copy)) == expected
+
+
 def test_the_order_of_rows_and_of_columns_does_not_matter(postgres: EmbeddedPostgres, copy: str) -> None:
     postgres.psql("create table t (a text, b text); insert into t values ('1', '2'), ('3', '4')", copy)
     before = read(postgres.url(copy))
