@@ -148,10 +148,11 @@ def reader(
     }
     # As docs/install.md has it: the database's address is in a file of its own.
     (etc / "database-url").write_text(settings["DATABASE_URL"])
-    (etc / "database-url").chmod(0o600)
     site = {**settings, "DATABASE_URL_FILE": str(etc / "database-url")}
     del site["DATABASE_URL"]
     (etc / "environment").write_text("".join(f"{name}='{value}'\n" for name, value in site.items()))
+    for path in etc.iterdir():
+        path.chmod(0o600)
     base = environment(backups, url, exporter=NOWHERE)
     search = os.pathsep.join([*map(str, programs), str(server.bin("psql").parent), os.environ["PATH"]])
     return Shell(directory, {**base, **settings, "PATH": search}, {"/etc/unioncore": str(etc), **(places or {})})
