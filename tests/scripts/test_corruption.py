@@ -219,5 +219,5 @@ def test_a_dump_that_was_written_wrong_is_told_by_its_restore(make: Callable[[st
 def test_many_dumps_that_were_written_wrong_are_told_by_their_restore(
     make: Callable[[str, int], Sample], form: str, found: Found
 ) -> None:
-    told = wrong_from_the_start(make(form, 1_000), random.Random(), 80)
-    found(f"80 bit flips under a manifest that fits: {', '.join(f'{number} {how}' for how, number in told.items())}")
+    told = wrong_from_the_start(make(form, 1_000), random.Random(), 40)
+    found(f"40 bit flips under a manifest that fits: {', '.join(f'{number} {how}' for how, number in told.items())}")
