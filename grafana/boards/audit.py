@@ -27,7 +27,6 @@ _SILENCE = f"time() - {own('unioncore_audit_last_event_timestamp_seconds')}"
 _LOCKED = own("unioncore_users", state="locked")
 _DELETES = own("table:unioncore_audit_events:deletes15m")
 _ACTIONS = {"read": DEEP, "bulk read": PALE, "create": WELL, "update": "yellow", "delete": "red"}
-_ACCOUNTS = {"active": WELL, "inactive": "#808080", "locked": P2}
 _SESSIONS = {"live": WELL, "expired": "#808080", "revoked": P3}
 _SILENT, _BURST = runbook("UnionCoreAuditSilent"), runbook("UnionCoreAuditDeleteBurst")
 _MUTABLE, _WAVE = runbook("UnionCoreAuditMutable"), runbook("UnionCoreFailedLoginWave")

@@ -27,7 +27,7 @@ from grafana.fields import (
 from grafana.layout import Board, Row
 from grafana.panels import Graph, Stat, Text
 from grafana.queries import ACTIVE_STUDENTS, Query, firing, own, probe, total, worst
-from grafana.tables import firing_alerts
+from grafana.shared import answers, available, available_by_day, firing_alerts
 from scripts.alerting.model import DASHBOARDS, Severity
 from scripts.alerting.thresholds import HOUR
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
@@ -177,30 +177,8 @@ _NUMBERS = [
         steps=_BACKUP_LIMITS,
         links=[runbook("UnionCoreBackupStale"), board("backups")],
     ),
-    Stat(
-        title="UnionCore answers",
-        description="Whether the application is alive, can serve people, and calls each of its parts healthy, by the"
-        " body of its answer. If not, open Service and follow the runbook.",
-        unit="none",
-        queries=[
-            Query(f"min({probe('probe_success', job=f'unioncore-{job}')})", name)
-            for job, name in {"live": "alive", "serving": "serving", "ready": "all parts"}.items()
-        ],
-        mappings=words({"1": ("Yes", WELL), "0": ("No", P1)}),
-        links=[runbook("UnionCoreNotReady"), board("service")],
-        width=8,
-    ),
-    Stat(
-        title="Availability, 30 days",
-        description="The share of checks within 30 days in which the application could serve people. Below the limit"
-        " the error budget is used up: put off what is risky, and open Service.",
-        unit="percentunit",
-        decimals=2,
-        queries=[Query(probe("instance:unioncore_availability:avg30d"))],
-        steps=steps((LIMITS.availability, WELL), below=P2),
-        links=[board("service"), runbook("UnionCoreErrorBudgetBurn6x")],
-        width=8,
-    ),
+    answers(),
+    available(width=8),
     Stat(
         title="Firing alerts",
         description="How many alerts fire, by priority. Begin with P1: the list below leads to the runbooks.",
@@ -294,18 +272,7 @@ _TRENDS = [
         overrides=coloured({"age": DEEP}),
         links=[board("backups"), runbook("UnionCoreBackupStale")],
     ),
-    Graph(
-        title="Availability by day",
-        description="The share of checks in the 24 hours before each moment in which the application could serve"
-        " people. A notch is an outage: the marks say which alert it raised; open Service for more.",
-        unit="percentunit",
-        maximum=1,
-        soft_minimum=0.99,
-        queries=[Query(probe("instance:unioncore_availability:avg1d"), "availability")],
-        steps=steps((LIMITS.availability, WELL), below=P2),
-        overrides=coloured({"availability": DEEP}),
-        links=[board("service")],
-    ),
+    available_by_day(width=8),
     Graph(
         title="Time to answer",
         description="How long the application takes to say whether it is ready. Above the line it is slow: open"

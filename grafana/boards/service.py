@@ -18,12 +18,11 @@ from grafana.fields import (
 from grafana.layout import Board, Row
 from grafana.panels import Graph, Logs, Panel, Stat, Timeline
 from grafana.queries import Query, own, probe, select
-from grafana.tables import firing_alerts
+from grafana.shared import ANSWERS, answers, available, available_by_day, firing_alerts
 from scripts.alerting.model import number
 from scripts.alerting.thresholds import BURNS
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
-_PROBES = {"alive": "unioncore-live", "serving": "unioncore-serving", "every part": "unioncore-ready"}
 _TIME = probe("instance:probe_duration_seconds:avg5m")
 _LEFT = probe("instance:unioncore_error_budget:left30d")
 _CERTIFICATE = f"min by (instance) ({probe('probe_ssl_earliest_cert_expiry', job='unioncore-certificate')}) - time()"
@@ -51,16 +50,7 @@ def _postgres(metric: str) -> str:
 
 
 _NOW: list[Panel] = [
-    Stat(
-        title="UnionCore answers",
-        description="Whether the application is alive, can serve people, and calls each of its parts healthy, by the"
-        " body of its answer. If not, follow the runbook.",
-        unit="none",
-        queries=[Query(f"min({probe('probe_success', job=job)})", name) for name, job in _PROBES.items()],
-        mappings=yes_no("Yes", "No"),
-        links=[_NOT_READY, runbook("UnionCoreDown"), runbook("UnionCoreCheckFailing")],
-        width=8,
-    ),
+    answers(),
     Stat(
         title="Database answers",
         description="Whether the database answered the exporter's last scrape. If not, nothing of UnionCore works:"
@@ -79,16 +69,7 @@ _NOW: list[Panel] = [
         steps=steps((LIMITS.slow, P3)),
         links=[_SLOW],
     ),
-    Stat(
-        title="Availability, 30 days",
-        description="The share of checks within 30 days in which the application could serve people. Below the limit"
-        " the error budget is used up: put off what is risky.",
-        unit="percentunit",
-        decimals=2,
-        queries=[Query(probe("instance:unioncore_availability:avg30d"))],
-        steps=steps((LIMITS.availability, WELL), below=P2),
-        links=[_BURN],
-    ),
+    available(width=4),
     Stat(
         title="Error budget left",
         description="What is left of the failures that 30 days allow. Below 0 more has failed than that: put off what"
@@ -142,7 +123,7 @@ _AVAILABILITY: list[Panel] = [
         description="When it was alive, could serve people, and called each of its parts healthy. What is red when the"
         " line above is green is where to look.",
         unit="none",
-        queries=[Query(f"min({probe('probe_success', job=job)})", name) for name, job in _PROBES.items()],
+        queries=ANSWERS,
         mappings=yes_no("yes", "no"),
         links=[_NOT_READY],
         width=12,
@@ -178,19 +159,7 @@ _AVAILABILITY: list[Panel] = [
         links=[_BURN],
         width=12,
     ),
-    Graph(
-        title="Availability by day",
-        description="The share of checks in the 24 hours before each moment in which the application could serve"
-        " people. A notch is an outage: the marks say which alert it raised; follow its runbook.",
-        unit="percentunit",
-        maximum=1,
-        soft_minimum=0.99,
-        queries=[Query(probe("instance:unioncore_availability:avg1d"), "availability")],
-        steps=steps((LIMITS.availability, WELL), below=P2),
-        overrides=coloured({"availability": DEEP}),
-        links=[_BURN],
-        width=12,
-    ),
+    available_by_day(width=12),
 ]
 _SPEED: list[Panel] = [
     Graph(

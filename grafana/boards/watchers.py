@@ -1,12 +1,12 @@
 """The watchers: whether what watches UnionCore works itself."""
 
+from grafana.boards.store import STORE, failures, prometheus
 from grafana.fields import (
     BRIGHT,
     COLOURED,
     DEEP,
     P2,
     P3,
-    PALE,
     WELL,
     board,
     coloured,
@@ -19,23 +19,17 @@ from grafana.fields import (
 from grafana.layout import Board, Row
 from grafana.panels import Graph, Panel, Stat, Table
 from grafana.queries import Query, own, select
-from grafana.tables import firing_alerts
+from grafana.shared import firing_alerts
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
 SCRAPE_TIMEOUT = 10
 """After so many seconds Prometheus gives a scrape up, by prometheus.yml."""
 _TARGET, _MISSING = runbook("UnionCoreTargetDown"), runbook("UnionCoreTargetMissing")
 _EXPORTER, _COLLECTOR = runbook("UnionCoreExporterDown"), runbook("UnionCoreCollectorFailing")
-_RULE, _STORAGE = runbook("UnionCoreRuleFailing"), runbook("UnionCorePrometheusStorageFailing")
+_RULE, _RELOAD = runbook("UnionCoreRuleFailing"), runbook("UnionCoreConfigReloadFailed")
 _UNREACHABLE, _NOTIFICATIONS = runbook("UnionCoreAlertmanagerUnreachable"), runbook("UnionCoreNotificationsFailing")
-_RELOAD, _DISK = runbook("UnionCoreConfigReloadFailed"), runbook("UnionCoreHostDiskFilling")
 _TARGETS = {"target": "Target", "Value #A": "Answers", "Value #B": "Took", "Value #C": "Samples"}
 _COLLECTORS = {"collector": "Collector", "Value #A": "Counted", "Value #B": "Took", "Value #C": "Last counted"}
-_NO_NOTIFICATION = "Nothing was sent"
-
-
-def _prometheus(metric: str) -> str:
-    return select(metric, job="prometheus")
 
 
 def _alertmanager(metric: str) -> str:
@@ -50,11 +44,6 @@ def _target(metric: str) -> str:
     return f'max by (target) (label_join({metric}, "target", "  ", "job", "instance"))'
 
 
-def _failures(metric: str) -> str:
-    return f"sum(increase({_prometheus(metric)}[15m]))"
-
-
-_GROUPS = _prometheus("prometheus_rule_group_last_duration_seconds")
 _NOW: list[Panel] = [
     Stat(
         title="Alerts can travel",
@@ -88,7 +77,7 @@ _NOW: list[Panel] = [
         description="Evaluations of rules that failed within 15 minutes. Those alerts can't fire: follow the runbook.",
         unit="none",
         decimals=0,
-        queries=[Query(_failures("prometheus_rule_evaluation_failures_total"))],
+        queries=[Query(failures("prometheus_rule_evaluation_failures_total"))],
         steps=steps((0.5, P2)),
         links=[_RULE],
     ),
@@ -97,7 +86,7 @@ _NOW: list[Panel] = [
         description="How many Alertmanagers Prometheus hands its alerts to. At 0 nobody is told of anything: follow the"
         " runbook.",
         unit="none",
-        queries=[Query(f"max({_prometheus('prometheus_notifications_alertmanagers_discovered')})")],
+        queries=[Query(f"max({prometheus('prometheus_notifications_alertmanagers_discovered')})")],
         steps=steps((1, WELL), below=P2),
         links=[_UNREACHABLE],
     ),
@@ -204,94 +193,6 @@ _SCRAPES: list[Panel] = [
         width=12,
     ),
 ]
-_STORE: list[Panel] = [
-    Graph(
-        title="Series in memory",
-        description="How many series Prometheus holds in memory. A steep climb is a label with too many values: look at"
-        " the samples of each target.",
-        unit="locale",
-        minimum=0,
-        queries=[Query(_prometheus("prometheus_tsdb_head_series"), "series in memory")],
-        overrides=coloured({"series in memory": DEEP}),
-        links=[_STORAGE],
-    ),
-    Graph(
-        title="What is stored",
-        description="What Prometheus' blocks take on the disk. It levels off at what retention keeps; if not, follow"
-        " the runbook before the disk is full.",
-        unit="bytes",
-        minimum=0,
-        queries=[
-            Query(_prometheus("prometheus_tsdb_storage_blocks_bytes"), "blocks"),
-            Query(_prometheus("prometheus_tsdb_wal_storage_size_bytes"), "write-ahead log"),
-        ],
-        overrides=coloured({"blocks": DEEP, "write-ahead log": PALE}),
-        links=[_STORAGE, _DISK],
-    ),
-    Graph(
-        title="Failures of the store",
-        description="Writes, truncations and compactions that failed in the 15 minutes before each moment. Anything"
-        " above 0 loses measurements: follow the runbook.",
-        unit="none",
-        minimum=0,
-        soft_maximum=1,
-        queries=[
-            Query(_failures(f"prometheus_tsdb_{name}_failed_total"), words_)
-            for name, words_ in {
-                "wal_writes": "writes",
-                "wal_truncations": "truncations",
-                "head_truncations": "head",
-                "compactions": "compactions",
-            }.items()
-        ],
-        steps=steps((0.5, P2)),
-        links=[_STORAGE],
-    ),
-    Graph(
-        title="How long rules take",
-        description="How long each group of rules takes to be evaluated. One that takes longer than its interval skips"
-        " evaluations: look at what its queries read.",
-        unit="s",
-        minimum=0,
-        queries=[
-            Query(
-                f'max by (group) (label_replace({_GROUPS}, "group", "$1", "rule_group", ".*;(.+)"))',
-                "{{group}}",
-            )
-        ],
-        links=[_RULE],
-    ),
-    Graph(
-        title="Rules that fail",
-        description="Evaluations of rules that failed in the 15 minutes before each moment. Anything above 0 is an"
-        " alert that can't fire: follow the runbook.",
-        unit="none",
-        minimum=0,
-        soft_maximum=1,
-        queries=[Query(_failures("prometheus_rule_evaluation_failures_total"), "failed")],
-        steps=steps((0.5, P2)),
-        overrides=coloured({"failed": DEEP}),
-        links=[_RULE],
-    ),
-    Graph(
-        title="Free space of disks",
-        description="The share of each disk that is free, where a node_exporter runs. Below the line Prometheus or the"
-        " backups will stop: follow the runbook.",
-        unit="percentunit",
-        minimum=0,
-        maximum=1,
-        queries=[
-            Query(
-                'node_filesystem_avail_bytes{job="node",fstype!~"tmpfs|ramfs|squashfs|overlay|iso9660"}'
-                " / node_filesystem_size_bytes",
-                "{{instance}} {{mountpoint}}",
-            )
-        ],
-        steps=steps((LIMITS.host_disk, P3), (LIMITS.host_disk_soon, WELL), below=P2),
-        no_value="No node_exporter",
-        links=[_DISK],
-    ),
-]
 _TELLING: list[Panel] = [
     Graph(
         title="Alerts in Alertmanager",
@@ -319,7 +220,7 @@ _TELLING: list[Panel] = [
                 "{{integration}}",
             )
         ],
-        no_value=_NO_NOTIFICATION,
+        no_value="Nothing was sent",
         soft_maximum=5,
         links=[_NOTIFICATIONS],
     ),
@@ -336,7 +237,7 @@ _TELLING: list[Panel] = [
                 "Alertmanager to people",
             ),
             Query(
-                f"sum(increase({_prometheus('prometheus_notifications_errors_total')}[1h]))",
+                f"sum(increase({prometheus('prometheus_notifications_errors_total')}[1h]))",
                 "Prometheus to Alertmanager",
             ),
         ],
@@ -353,7 +254,7 @@ BOARD = Board(
     rows=[
         Row("", _NOW),
         Row("What is looked at", _SCRAPES),
-        Row("Prometheus", _STORE),
+        Row("Prometheus", STORE),
         Row("Telling people", _TELLING),
     ],
 )

@@ -263,7 +263,7 @@ def test_limits_are_those_of_the_alerts(key: tuple[str, str, str], limits: list[
 
 
 def test_a_limit_that_moves_for_the_alerts_moves_on_the_dashboards() -> None:
-    boards = "".join(path.read_text() for path in (REPOSITORY / "grafana" / "boards").glob("*.py"))
+    boards = "".join(path.read_text() for path in (REPOSITORY / "grafana").rglob("*.py"))
     for name in ("backup_stale", "slow", "connections", "locked_accounts", "availability", "audit_deletes"):
         assert f"LIMITS.{name}" in boards
 
