@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from scripts.dev.postgres import EmbeddedPostgres
 from tests.docs.pages import REPOSITORY, Page
 from tests.docs.shell import reader
@@ -14,6 +16,7 @@ select format('select %L, count(*), md5(string_agg(t::text, chr(10) order by t::
 """
 
 
+@pytest.mark.timeout(300)
 def test_the_page_leads_from_an_empty_server_to_a_verified_database(
     postgres: EmbeddedPostgres, live_url: str, tmp_path: Path
 ) -> None:

@@ -24,6 +24,8 @@ from tests.docs.shell import Shell, reader, runnable
 from tests.grafana.shipped import nodes
 from tests.prometheus.shipped import rules
 
+# Each starts many programs, and on a busy machine that takes long.
+pytestmark = pytest.mark.timeout(300)
 ELSEWHERE = {"disaster-recovery", "CONTRIBUTING"}
 """Pages whose blocks another test runs."""
 MARKED = [page for page in PAGES if any(runnable(page)) and page.path.stem not in ELSEWHERE]
