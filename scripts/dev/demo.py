@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import click
 from httpx import HTTPError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from exporter.contract import CONTRACT
 from scripts.dev.binaries import BinaryMissingError
@@ -25,6 +24,7 @@ from scripts.dev.history.write import HistoryError
 from scripts.dev.pace import LIVELY
 from scripts.dev.postgres import PostgresError
 from scripts.dev.processes import make_directory, remove_directory
+from scripts.dev.progress import bars
 from scripts.dev.servers import ServerError
 from scripts.dev.sink import Sink
 from scripts.dev.stack import PARTS, STEPS, Stack, start
@@ -103,14 +103,7 @@ def main(*, check: bool, port_base: int, seed: int, history: bool) -> None:
 @contextlib.contextmanager
 def _steps(console: Console) -> Iterator[Callable[[str], AbstractContextManager[None]]]:
     """Show each step: a bar on a terminal, and in any case one line for each that is done."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with bars(console) as progress:
         task = progress.add_task("", total=STEPS)
 
         @contextlib.contextmanager

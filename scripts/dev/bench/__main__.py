@@ -14,15 +14,15 @@ from rich.console import Console
 from scripts.dev.bench import report
 from scripts.dev.bench.databases import DEMO, FULL, TENTH, fill, proportional, server
 from scripts.dev.bench.measuring import Bench
-from scripts.dev.bench.progress import progress
 from scripts.dev.bench.rival import InstallError, install
 from scripts.dev.bench.scraping import ScrapeError
 from scripts.dev.generate import SCALES
 from scripts.dev.postgres import PostgresError
+from scripts.dev.progress import progress
 from scripts.dev.servers import ServerError
 
 if TYPE_CHECKING:
-    from scripts.dev.bench.progress import Track
+    from scripts.dev.progress import Track
 
 
 @click.command(

@@ -21,16 +21,16 @@ from rich.table import Table
 
 from scripts.dev.bench import report
 from scripts.dev.bench.databases import FULL, TENTH, fill, proportional, server
-from scripts.dev.bench.progress import progress
 from scripts.dev.postgres import PostgresError
 from scripts.dev.processes import make_directory, remove_directory
+from scripts.dev.progress import progress
 from scripts.dev.servers import Exporter, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from scripts.dev.bench.progress import Track
     from scripts.dev.postgres import EmbeddedPostgres
+    from scripts.dev.progress import Track
 
 MAJOR = 17
 """Its pg_dump can compress with zstd, which that of 18's wheel can't."""

@@ -20,8 +20,8 @@ from scripts.dev.servers import Exporter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.dev.bench.progress import Track
     from scripts.dev.postgres import EmbeddedPostgres
+    from scripts.dev.progress import Track
     from scripts.dev.servers import Server
 
 # UTC, as the old page had it.

@@ -1,4 +1,4 @@
-"""What a benchmark shows while it measures."""
+"""What a command shows on a terminal while it is busy."""
 
 from __future__ import annotations
 
@@ -17,25 +17,32 @@ if TYPE_CHECKING:
     """Counts the steps of what is under way: its title, and how many steps it has."""
 
 
-@contextmanager
-def progress(console: Console) -> Iterator[Track]:
-    """Show what is under way: a bar on a terminal, and in any case one line for each thing that is done."""
-    columns = (
+def bars(console: Console) -> Progress:
+    """Return a bar for each thing that is under way, on a terminal; elsewhere nothing is drawn."""
+    return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Track]:
+    """Show what is under way: a bar on a terminal, and in any case one line for each thing that is done."""
+    with bars(console) as shown:
 
         def track(title: str, steps: int) -> Iterator[int]:
             began = time.monotonic()
-            task = bars.add_task(title, total=steps)
+            task = shown.add_task(title, total=steps)
             for step in range(steps):
                 yield step
-                bars.advance(task)
-            bars.remove_task(task)
+                shown.advance(task)
+            shown.remove_task(task)
             console.print(f"[green]done[/] {title} [dim]({time.monotonic() - began:.0f} s)[/]")
 
         yield track
