@@ -40,7 +40,12 @@ def render(settings: RenderSettings) -> dict[str, str]:
         monitoring = prometheus.configuration(settings)
         boards = dashboards(settings)
     except OSError as error:
-        raise JobError(Exit.FAILED, f"{error.filename} can't be read: {error.strerror}") from error
+        # An installation that is not editable leaves them behind.
+        raise JobError(
+            Exit.FAILED,
+            f"{error.filename} can't be read: {error.strerror}; render-config needs the project's checkout, installed"
+            " by `pip install --no-deps --editable .`",
+        ) from error
     tree = routing.tree(settings)
     names = routing.used(tree)
     config = {
