@@ -249,11 +249,13 @@ def test_a_killed_run_loses_nothing(archives: Archives, live_log: AuditLog, live
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("deleting", [False, True], ids=["archive", "delete"])
-def test_a_hundred_killed_runs_lose_nothing(
+def test_many_killed_runs_lose_nothing(
     archives: Archives, live_log: AuditLog, live_url: str, files: Files, found: Found, *, deleting: bool
 ) -> None:
+    # Every run lists the bucket and reads its manifests, which the test's S3 server answers slowly.
+    times = 30 if "S3_BUCKET" in os.environ else 100
     found(
         kill_again_and_again(
-            archives, live_log, live_url, rng=random.Random(), times=100, files=files, deleting=deleting
+            archives, live_log, live_url, rng=random.Random(), times=times, files=files, deleting=deleting
         )
     )
