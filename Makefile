@@ -22,7 +22,7 @@ demo: $(VENV)/.installed ## the whole stack on generated data, until Ctrl-C (ARG
 	@$(BIN)/python -m scripts.dev.demo $(ARGS)
 
 test: $(VENV)/.installed ## all tests, on real servers
-	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations 40 $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 torture: $(VENV)/.installed ## corrupt backups and kill jobs, hundreds of times; says what was found
 	@$(BIN)/python -m pytest tests/scripts -q -n 2 --dist loadscope -m torture $(ARGS)
