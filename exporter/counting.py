@@ -115,7 +115,7 @@ class CountPolicy:
     """
 
     recount_seconds: float = 300.0
-    cheap_seconds: float = 0.01
+    cheap_seconds: float = 0.002
 
 
 @dataclass(frozen=True, slots=True)

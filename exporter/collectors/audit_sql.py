@@ -9,6 +9,9 @@ WINDOWS = ("today", "7d")
 SPAN = 10_000
 # How many rows at each end of the table are asked for the newest and the oldest event.
 ENDS = 10_000
+# The highest id that a sequence gives. A range with two ends is a narrow one to the planner, which does not know how
+# few rows lie above an id: with one end it would read a third of the table, and so all of it.
+HIGHEST = 2**63 - 1
 
 # What the collector keeps for itself; no family has these names.
 SEEN = "seen"  # a, b: table, action; value: new events
@@ -26,7 +29,8 @@ def _fresh(schema: Schema) -> str:
     columns = f"{identity} as id, {time.instant()} as at, {table}::text as tab, {action}::text as act"
     return f"""
     fresh as materialized (
-      select {columns} from audit_logs where {identity} > cast(:top as bigint)
+      select {columns} from audit_logs
+       where {identity} between cast(:top as bigint) + 1 and {HIGHEST}
       union all
       select {columns} from unnest(cast(:firsts as bigint[]), cast(:lasts as bigint[])) gap(first, last)
         join audit_logs on {identity} between gap.first and gap.last)"""
@@ -57,20 +61,25 @@ def _windows(family: Family) -> str:
      cross join (values {", ".join(f"('{window}')" for window in WINDOWS)}) v(label)"""
 
 
-def _news(source_of_ids: str, below: str) -> str:
-    """What both statements tell of the ids: what is new, what filled a gap, where the gaps are.
+def _gaps(ids: str, below: str) -> str:
+    """Tell where ids are missing.
 
     Args:
-        source_of_ids: Where gaps are looked for.
+        ids: The source of the ids that are there, in their order: nothing need be sorted.
         below: From which id on, exclusive; null: from the lowest.
     """
     return f"""
+    select '{GAP}', (id - 1)::text, null, before + 1, at
+      from (select id, at, lag(id, 1, {below}) over (order by id) as before from {ids}) ids
+     where id > before + 1"""
+
+
+def _news() -> str:
+    """What both statements tell of the ids: what is new, what filled a gap, where the new ids have gaps."""
+    return f"""
     select '{SEEN}', tab, act, count(*)::float8, null::timestamptz from fresh group by tab, act
     union all select '{FILLED}', null, null, id, null from fresh where id <= cast(:top as bigint)
-    union all select '{GAP}', (id - 1)::text, null, before + 1, at
-      from (select id, at, lag(id, 1, {below}) over (order by id) as before
-              from {source_of_ids}) ids
-     where id > before + 1
+    union all {_gaps("(select id, at from fresh where id > cast(:top as bigint)) new_ids", "cast(:top as bigint)")}
     union all select '{NEXT}', null, null, seen::text::bigint + age(seen::xid), null
       from pg_snapshot_xmax(pg_current_snapshot()) seen"""
 
@@ -79,7 +88,7 @@ def follow(schema: Schema, events: Family) -> str:
     """Return the statement that reads what is new: ids above :top, and in the gaps below it."""
     return f"""
     with {_fresh(schema)}, {_counted("fresh")}
-    {_news("(select id, at from fresh where id > cast(:top as bigint)) new_ids", "cast(:top as bigint)")}
+    {_news()}
     union all select '{TOP}', null, null, max(id), null from fresh
     union all select '{NEWEST}', null, null, extract(epoch from newest), null from counted
     union all select '{OLDEST}', null, null, extract(epoch from oldest), null from counted
@@ -98,11 +107,9 @@ def survey(schema: Schema, events: Family) -> str:
     target = """(cast(:start_7d as timestamptz) - cast(:margin as interval))"""
     rows = f"select {identity} as id, {time.instant()} as at from audit_logs"
     anew = "cast(:top as bigint) is null or (select max(high) from search) < cast(:top as bigint)"
-    ids = f"""(select id, at from fresh where id > cast(:top as bigint)
-               union all select id, at from region where {anew}) new_ids"""
-    below = f"""(select case when not ({anew}) then cast(:top as bigint)
-                             when max(low) = min(low) then 0 -- the region is the whole table
-                        end from search)"""
+    region_ids = f"(select id, at from region where {anew}) region_ids"
+    # Where the region is the whole table, its gaps begin at 1; else nothing is known of what is below it.
+    below = "(select case when max(low) = min(low) then 0 end from search)"
     return f"""
     with recursive {_fresh(schema)},
     search(low, high) as (
@@ -117,7 +124,8 @@ def survey(schema: Schema, events: Family) -> str:
              {schema.columns["audit.action"]}::text as act
         from audit_logs where {identity} >= (select max(low) from search)),
     {_counted("region")}
-    {_news(ids, below)}
+    {_news()}
+    union all {_gaps(region_ids, below)}
     union all select '{SURVEYED}', null, null, 1, null
     union all select distinct '{SEEN}', tab, act, 0, null::timestamptz
       from region where cast(:top as bigint) is null
