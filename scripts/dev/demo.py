@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from contextlib import ExitStack
-from subprocess import CalledProcessError
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +20,7 @@ from exporter.contract import CONTRACT
 from scripts.dev.binaries import BinaryMissingError
 from scripts.dev.families import describe, wait_for_scrapes
 from scripts.dev.history.write import HistoryError
+from scripts.dev.kept import KeptError
 from scripts.dev.pace import LIVELY
 from scripts.dev.postgres import PostgresError
 from scripts.dev.processes import make_directory, remove_directory
@@ -94,7 +94,7 @@ def main(*, check: bool, port_base: int, seed: int, history: bool) -> None:
                 )
             console.print(f"Up after {time.monotonic() - began:.0f} s.\n")
             status = _check(console, stack) if check else _serve(console, stack, sink)
-        except (BinaryMissingError, PostgresError, ServerError, HistoryError, HTTPError, CalledProcessError) as error:
+        except (BinaryMissingError, PostgresError, ServerError, HistoryError, KeptError, HTTPError) as error:
             console.print(f"demo: {error}", style="red", markup=False)
             status = 1
     sys.exit(status)

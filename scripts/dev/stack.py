@@ -5,27 +5,25 @@ Everything runs on 127.0.0.1 and in temporary directories, and ends with this pr
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from exporter.collectors.jobs import JobsSource
-from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, Proof
 from scripts.dev.binaries import find
 from scripts.dev.bucket import S3Server
 from scripts.dev.generate import DEMO, Scale, create
 from scripts.dev.history.clock import DAYS
 from scripts.dev.history.write import write
+from scripts.dev.kept import back_up
 from scripts.dev.pace import LIVELY, Pace
 from scripts.dev.postgres import EmbeddedPostgres
 from scripts.dev.processes import end, free_port, spawn
@@ -39,7 +37,8 @@ if TYPE_CHECKING:
 
 DATABASE = "unioncore"
 STEPS = 8
-_KEPT = 14
+_KEPT, _KEPT_WITHOUT_HISTORY = 14, 3
+"""Backups, one for each day."""
 
 PARTS = (
     "exporter",
@@ -138,6 +137,7 @@ def start(
 
     Raises:
         HistoryError: That past could not be made.
+        KeptError: No backup could be made.
         BinaryMissingError: A server is not installed and cannot be fetched.
         PostgresError: The database could not be made.
         ServerError: A server did not start.
@@ -155,10 +155,8 @@ def start(
         off_site = bucket.variables() if bucket else {}
         exporter = life.enter_context(Exporter(url, port=ports["exporter"], env=off_site))
     with step("Making backups"):
-        for days in (2, 1, 0):
-            newest = back_up(postgres, DATABASE, exporter, age=timedelta(days=days))
+        back_up(postgres, DATABASE, exporter, days=_KEPT if bucket else _KEPT_WITHOUT_HISTORY)
         if bucket:
-            _keep_older(newest)
             bucket.hold(exporter.backups)
         for job, (hours, seconds, items) in _RAN.items():
             report(exporter, job, ended=time.time() - hours * 3600, seconds=seconds, items=items)
@@ -186,49 +184,6 @@ def start(
         )
         trickle = _trickle(life, url, seed)
     return Stack(postgres, exporter, application, watching, trickle)
-
-
-def back_up(postgres: EmbeddedPostgres, database: str, exporter: Exporter, *, age: timedelta = timedelta(0)) -> Path:
-    """Make one backup with the real pg_dump, as a verified one, and push the result as the job would.
-
-    Args:
-        postgres: The server.
-        database: What is dumped.
-        exporter: Whose backup directory it goes to, and who is told.
-        age: How long ago it pretends to have been made.
-
-    Returns:
-        The dump.
-
-    Raises:
-        subprocess.CalledProcessError: pg_dump failed.
-        httpx.HTTPError: The exporter refused the push.
-    """
-    began = time.time() - age.total_seconds()
-    dump = exporter.backups / f"unioncore-{datetime.fromtimestamp(began, UTC):%Y%m%dT%H%M%SZ}.dump"
-    command = [str(postgres.bin("pg_dump")), "-Fc", "-f", str(dump), "-d", postgres.url(database)]
-    subprocess.run(command, check=True, capture_output=True)
-    digest = hashlib.sha256(dump.read_bytes()).hexdigest()
-    ended = time.time() - age.total_seconds()
-    started_at, finished_at = (datetime.fromtimestamp(moment, UTC) for moment in (began, ended))
-    manifest = Manifest(dump.name, digest, dump.stat().st_size, started_at, finished_at)
-    dump.with_name(dump.name + PROOF_SUFFIX).write_bytes(Proof(digest, finished_at).render())
-    dump.with_name(dump.name + MANIFEST_SUFFIX).write_bytes(manifest.render())
-
-    report(exporter, "backup", ended=ended, seconds=ended - began, items=46)
-    return dump
-
-
-def _keep_older(newest: Path) -> None:
-    """Let the store hold backups of the days before those, too: the newest one by other names."""
-    manifest = Manifest.parse(newest.with_name(newest.name + MANIFEST_SUFFIX).read_bytes())
-    for days in range(3, _KEPT):
-        age = timedelta(days)
-        started, finished = manifest.started_at - age, manifest.finished_at - age
-        older = newest.with_name(f"unioncore-{started:%Y%m%dT%H%M%SZ}.dump")
-        older.hardlink_to(newest)
-        own = replace(manifest, name=older.name, started_at=started, finished_at=finished)
-        older.with_name(older.name + MANIFEST_SUFFIX).write_bytes(own.render())
 
 
 def report(exporter: Exporter, job: str, *, ended: float, seconds: float, items: int) -> None:
