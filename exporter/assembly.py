@@ -11,8 +11,8 @@ from exporter.collectors.backups import BackupsSource
 from exporter.collectors.build import BuildSource
 from exporter.collectors.jobs import JobsSource
 from exporter.collectors.source import Source
-from exporter.counting import CountPolicy
 from exporter.database import Database, DatabaseLimits
+from exporter.holding import CountPolicy
 from exporter.jobs import JobStore
 from exporter.push import push_routes
 from exporter.reading import Reader

@@ -1,27 +1,18 @@
-"""Counting what changed: when a count still holds, and when it must be made anew.
+"""Counting what changed: what a domain's count is made of, and the collector that keeps it while it holds.
 
-A count is taken in one snapshot of the database. It holds, exactly, for as long as
-
-- no transaction has completed since (`pg_current_snapshot()` is the same: visibility is a function of it), or
-- the table's statistics counters have not moved, where the count is too dear to repeat for every
-  transaction elsewhere. PostgreSQL publishes these up to some seconds after the commit (at once when the
-  session last did so over a second ago, else within 10 s of its going idle), so such a count can lag
-  the commit by that much; `CountPolicy.recount_seconds` bounds what is left;
-
-and until a moment that the data itself names: a lock that expires, a session that ends, midnight.
-Changes that time alone brings within the horizon are counted beforehand, as *changes* with their moment.
+A count is taken in one snapshot of the database, and kept by the rules of `exporter.holding`. Changes that time alone
+brings within its horizon (a lock that expires, a session that ends) are counted beforehand, with their moment.
 """
 
 from bisect import insort
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from exporter.holding import CountPolicy, Holding, Pulse, Taken
 from exporter.metrics import Family, Sample
 from exporter.schema import Schema
-from exporter.windows import Windows
 
 UNKNOWN = "unknown"
 
@@ -49,92 +40,6 @@ class Row(NamedTuple):
 def label_value(text: str | None) -> str:
     """Return a database's value as a label: lower case, `unknown` for null."""
     return UNKNOWN if text is None else text.lower()
-
-
-class TableState(NamedTuple):
-    """What the catalog and the statistics say of a table, without reading it."""
-
-    oid: int
-    attributes: int
-    filenode: int
-    plain: bool
-    inserted: int
-    updated: int
-    deleted: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """The database's answer to "what has happened?": one statement, no table read.
-
-    It is taken *before* the snapshot that counts: a change that the counters show, but the snapshot does
-    not yet, is then counted again next time. The other way round it would be lost.
-
-    Attributes:
-        now: The server's clock.
-        snapshot: `pg_current_snapshot()`.
-        settled: False on a standby, whose snapshots do not list what is in progress, and whose statistics
-            do not count what is replayed: there, nothing that was counted is believed again.
-        statistics: Whether the counters can be believed (`track_counts` is on, `settled`).
-        epoch: Changes with every start of the server, every recovery from a crash, and every reset of the counters.
-        tables: The state of each table that a collector reads.
-    """
-
-    now: datetime
-    snapshot: str
-    settled: bool
-    statistics: bool
-    epoch: str
-    tables: Mapping[str, TableState]
-
-    def state_of(self, tables: Iterable[str], *, inserts: bool = True) -> tuple[object, ...] | None:
-        """Return what must be the same for tables not to have changed; None if the counters can't tell.
-
-        They can't for views and partitioned or inherited tables, whose rows are counted elsewhere.
-
-        Args:
-            tables: The tables' names.
-            inserts: Whether an insert is a change.
-        """
-        states = [self.tables.get(table) for table in tables]
-        if not states or not self.statistics or any(state and not state.plain for state in states):
-            return None
-        if not inserts:
-            states = [state and state._replace(inserted=0) for state in states]
-        return (self.epoch, *states)
-
-
-@dataclass(frozen=True, slots=True)
-class CountPolicy:
-    """How long a count is believed.
-
-    Attributes:
-        recount_seconds: The longest that any count is kept.
-        cheap_seconds: A count that took no longer is repeated whenever any transaction has completed;
-            statistics are believed only where counting is dear.
-    """
-
-    recount_seconds: float = 300.0
-    cheap_seconds: float = 0.002
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """The circumstances of a count.
-
-    Attributes:
-        pulse: The pulse before it.
-        snapshot: The snapshot it was taken in.
-        windows: The windows it used.
-        horizon: Until when it knows the changes that time brings.
-        cost: Seconds that the server spent on it.
-    """
-
-    pulse: Pulse
-    snapshot: str
-    windows: Windows
-    horizon: datetime
-    cost: float
 
 
 class Statement(NamedTuple):
@@ -212,42 +117,6 @@ class Tally:
         for _, key, delta in due:
             values[key] = values.get(key, 0.0) + delta
         return values
-
-
-class Holding:
-    """Whether a count still holds, by the module's rules."""
-
-    def __init__(self, policy: CountPolicy, tables: tuple[str, ...], *, inserts: bool = True) -> None:
-        self._policy = policy
-        self._tables = tables
-        self._inserts = inserts
-        self._taken: Taken | None = None
-        self._state: tuple[object, ...] | None = None
-        self._until: datetime | None = None
-        # The best of the last few: a server that is busy for a moment does not make a small table a dear one.
-        self._costs: deque[float] = deque(maxlen=8)
-
-    def keep(self, taken: Taken) -> None:
-        """A count was taken."""
-        self._taken = taken
-        self._costs.append(taken.cost)
-        self._state = taken.pulse.state_of(self._tables, inserts=self._inserts)
-        age = timedelta(seconds=self._policy.recount_seconds)
-        self._until = min(taken.horizon, taken.windows.until, taken.pulse.now + age)
-
-    def drop(self) -> None:
-        """The count is not to be believed any more."""
-        self._taken = None
-
-    def over(self, pulse: Pulse) -> bool:
-        """Say whether the count must be made anew."""
-        taken, until = self._taken, self._until
-        if taken is None or until is None or not taken.pulse.now <= pulse.now < until:
-            return True
-        if pulse.settled and pulse.snapshot == taken.snapshot:
-            return False
-        state = pulse.state_of(self._tables, inserts=self._inserts)
-        return min(self._costs) <= self._policy.cheap_seconds or state is None or state != self._state
 
 
 @dataclass(frozen=True, slots=True)

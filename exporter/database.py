@@ -13,11 +13,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from exporter import __version__
-from exporter.counting import Pulse, TableState
 from exporter.dsn import Address
+from exporter.holding import Pulse, TableState
 from exporter.schema import REFLECT, Schema
 
-# Read before the counting snapshot (see `exporter.counting.Pulse`). No table is read, no lock on one taken.
+# Read before the counting snapshot (see `exporter.holding.Pulse`). No table is read, no lock on one taken.
 # A crash, after which commits may be gone and transactions' numbers come again, leaves the postmaster as it is; but the
 # recovery resets all statistics, those of the background writer with the moment (PostgreSQL's pgstat_discard_stats).
 _PULSE = text("""

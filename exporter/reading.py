@@ -15,9 +15,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import TextClause, text
 
 from exporter.board import Board, Outcome
-from exporter.counting import CountPolicy, DatabaseCollector, Pulse, Row, Statement, Taken
+from exporter.counting import DatabaseCollector, Row, Statement
 from exporter.database import Database, DatabaseDownError, Link, StatementError
 from exporter.facts import TABLES
+from exporter.holding import CountPolicy, Pulse, Taken
 from exporter.metrics import CollectError, Family
 from exporter.schema import Schema, literal
 from exporter.windows import Windows

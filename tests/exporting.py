@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 from exporter.board import Snapshot
 from exporter.collectors import database_collectors
 from exporter.collectors.source import Source
-from exporter.counting import CountPolicy
 from exporter.database import Database, DatabaseLimits
 from exporter.dsn import parse
+from exporter.holding import CountPolicy
 from exporter.reading import Reader
 from exporter.scrape import Scraper
 

@@ -12,9 +12,9 @@ import asyncpg
 
 from exporter.board import Board
 from exporter.collectors import database_collectors
-from exporter.counting import CountPolicy
 from exporter.database import Database, DatabaseLimits
 from exporter.dsn import parse
+from exporter.holding import CountPolicy
 from exporter.metrics import Sample
 from exporter.reading import Reader
 from tests.recount import Counts, Visible, fetch, recount

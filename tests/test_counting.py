@@ -1,4 +1,4 @@
-"""When a count still holds, and what time makes of it: the rules that `exporter.counting` states."""
+"""When a count still holds, and what time makes of it: the rules that `exporter.holding` states."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,17 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.counting import (
-    CountPolicy,
-    Holding,
-    Pulse,
-    Row,
-    TableState,
-    Taken,
-    Tally,
-    known_labels,
-    label_value,
-)
+from exporter.counting import Row, Tally, known_labels, label_value
+from exporter.holding import CountPolicy, Holding, Pulse, TableState, Taken
 from exporter.metrics import Family
 from exporter.windows import Windows
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from exporter.counting import CountPolicy
+from exporter.holding import CountPolicy
 from scripts.dev.generate import SCALES, create
 from scripts.dev.postgres import EmbeddedPostgres
 from tests.looking import exporting

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from exporter.counting import CountPolicy
 from exporter.facts import FACTS
+from exporter.holding import CountPolicy
 from exporter.metrics import CollectError
 from exporter.schema import Column, Schema, literal, quoted
 from scripts.dev.postgres import EmbeddedPostgres

@@ -5,7 +5,8 @@ A new gauge is one new file here, and one line in `SPECS` (or `SOURCES`, if it d
 
 from exporter.collectors import casework, dues, immutability, members, sessions, students, users
 from exporter.collectors.audit import AuditCollector
-from exporter.counting import CountCollector, CountPolicy, DatabaseCollector
+from exporter.counting import CountCollector, DatabaseCollector
+from exporter.holding import CountPolicy
 
 SPECS = (users.SPEC, sessions.SPEC, members.SPEC, students.SPEC, dues.SPEC, casework.SPEC, immutability.SPEC)
 

@@ -7,7 +7,7 @@ primary key is an index on them. So:
   nearly in order), and counts from there;
 - then each scrape *follows*: it asks for ids above the highest seen, and for the gaps below it, where a row
   that commits late will appear (`exporter.gaps`);
-- altered or removed rows, a new day, or the end of a count's life (`exporter.counting`) bring a new survey.
+- altered or removed rows, a new day, or the end of a count's life (`exporter.holding`) bring a new survey.
 """
 
 from collections import Counter
@@ -15,18 +15,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from exporter.collectors import audit_sql as sql
-from exporter.counting import (
-    CountPolicy,
-    Holding,
-    Pulse,
-    Row,
-    Statement,
-    Taken,
-    Tally,
-    known_labels,
-    label_value,
-)
+from exporter.counting import Row, Statement, Tally, known_labels, label_value
 from exporter.gaps import Gap, Transactions, after
+from exporter.holding import CountPolicy, Holding, Pulse, Taken
 from exporter.metrics import Family, Sample
 from exporter.schema import Schema
 

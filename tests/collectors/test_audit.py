@@ -11,7 +11,7 @@ import pytest
 
 from exporter.collectors import audit_sql
 from exporter.collectors.audit import AuditCollector
-from exporter.counting import CountPolicy
+from exporter.holding import CountPolicy
 from tests.looking import Clock, Exporter, exporting
 from tests.recount import Counts
 from tests.rows import Writer, writing

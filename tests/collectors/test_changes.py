@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from exporter.collectors import audit_sql
-from exporter.counting import CountPolicy
+from exporter.holding import CountPolicy
 from tests.happenings import living
 from tests.looking import Clock, exporting
 from tests.rows import writing

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from exporter.counting import CountPolicy
+from exporter.holding import CountPolicy
 from tests.looking import Clock, Inserts, changed_by, exporting
 from tests.rows import Writer, writing
 

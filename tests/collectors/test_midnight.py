@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import exporter.reading
-from exporter.counting import CountPolicy
+from exporter.holding import CountPolicy
 from tests.looking import Clock, exporting
 from tests.recount import Counts
 from tests.rows import writing
