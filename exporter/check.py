@@ -87,7 +87,7 @@ async def _look(settings: Settings, parts: Parts) -> Report:
     if not pulse.settled:
         statistics = "not usable: a standby does not count changes, so every scrape counts anew"
     elif not pulse.statistics:
-        statistics = "not usable: track_counts is off, so whatever is dear is counted anew after every transaction"
+        statistics = "not usable: track_counts is off, so every table is counted anew after every transaction"
     else:
         statistics = "usable: what has not changed is not counted again"
     server = {

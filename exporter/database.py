@@ -28,7 +28,8 @@ select statement_timestamp() as now, pg_current_snapshot()::text as snapshot,
        c.relname as table_name, c.oid::bigint as table_oid, c.relnatts::int as attributes,
        c.relfilenode::bigint as filenode, c.relkind = 'r' and not c.relhassubclass as plain,
        pg_stat_get_tuples_inserted(c.oid) as inserted, pg_stat_get_tuples_updated(c.oid) as updated,
-       pg_stat_get_tuples_deleted(c.oid) as deleted
+       pg_stat_get_tuples_deleted(c.oid) as deleted,
+       greatest(pg_stat_get_live_tuples(c.oid), c.reltuples, 0)::bigint as rows
   from pg_catalog.pg_database d
   left join pg_catalog.pg_class c
     on c.relname = any(cast(:tables as text[])) and c.relkind in ('r', 'p', 'v', 'm', 'f')

@@ -3,7 +3,7 @@
 A count is taken in one snapshot of the database. It holds, exactly, for as long as
 
 - no transaction has completed since (`pg_current_snapshot()` is the same: visibility is a function of it), or
-- the table's statistics counters have not moved, where the count is too dear to repeat for every
+- the table's statistics counters have not moved, where the table is too large to be counted for every
   transaction elsewhere. PostgreSQL publishes these up to some seconds after the commit (at once when the
   session last did so over a second ago, else within 10 s of its going idle), so such a count can lag
   the commit by that much; `CountPolicy.recount_seconds` bounds what is left;
@@ -12,7 +12,6 @@ and until a moment that the data itself names: a lock that expires, a session th
 Changes that time alone brings within the horizon are counted beforehand, as *changes* with their moment.
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +21,18 @@ from exporter.windows import Windows
 
 
 class TableState(NamedTuple):
-    """What the catalog and the statistics say of a table, without reading it."""
+    """What the catalog and the statistics say of a table, without reading it.
+
+    Attributes:
+        oid: Its own.
+        attributes: How many columns it has, dropped ones with them.
+        filenode: Its file's name: another one after TRUNCATE or a rewrite.
+        plain: Whether its rows are its own: it is no view, and not partitioned or inherited.
+        inserted: Rows inserted since the counters began.
+        updated: Rows updated since then.
+        deleted: Rows deleted since then.
+        rows: How many it has, roughly.
+    """
 
     oid: int
     attributes: int
@@ -31,6 +41,7 @@ class TableState(NamedTuple):
     inserted: int
     updated: int
     deleted: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +77,16 @@ class Pulse:
             tables: The tables' names.
             inserts: Whether an insert is a change.
         """
-        states = [self.tables.get(table) for table in tables]
+        states = [state and state._replace(rows=0) for state in map(self.tables.get, tables)]
         if not states or not self.statistics or any(state and not state.plain for state in states):
             return None
         if not inserts:
             states = [state and state._replace(inserted=0) for state in states]
         return (self.epoch, *states)
+
+    def rows_of(self, tables: Iterable[str]) -> int:
+        """Return how many rows tables have together, roughly."""
+        return sum(state.rows for state in map(self.tables.get, tables) if state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +95,12 @@ class CountPolicy:
 
     Attributes:
         recount_seconds: The longest that any count is kept.
-        cheap_seconds: A count that took no longer is repeated whenever any transaction has completed;
-            statistics are believed only where counting is dear.
+        small_rows: Tables with no more rows are counted again whenever any transaction has completed; statistics are
+            believed only of larger ones. Rows, not seconds: what is believed must not depend on how busy a machine is.
     """
 
     recount_seconds: float = 300.0
-    cheap_seconds: float = 0.002
+    small_rows: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +112,12 @@ class Taken:
         snapshot: The snapshot it was taken in.
         windows: The windows it used.
         horizon: Until when it knows the changes that time brings.
-        cost: Seconds that the server spent on it.
     """
 
     pulse: Pulse
     snapshot: str
     windows: Windows
     horizon: datetime
-    cost: float
 
 
 class Holding:
@@ -117,13 +130,10 @@ class Holding:
         self._taken: Taken | None = None
         self._state: tuple[object, ...] | None = None
         self._until: datetime | None = None
-        # The best of the last few: a server that is busy for a moment does not make a small table a dear one.
-        self._costs: deque[float] = deque(maxlen=8)
 
     def keep(self, taken: Taken) -> None:
         """A count was taken."""
         self._taken = taken
-        self._costs.append(taken.cost)
         self._state = taken.pulse.state_of(self._tables, inserts=self._inserts)
         age = timedelta(seconds=self._policy.recount_seconds)
         self._until = min(taken.horizon, taken.windows.until, taken.pulse.now + age)
@@ -139,5 +149,7 @@ class Holding:
             return True
         if pulse.settled and pulse.snapshot == taken.snapshot:
             return False
+        if pulse.rows_of(self._tables) <= self._policy.small_rows:
+            return True
         state = pulse.state_of(self._tables, inserts=self._inserts)
-        return min(self._costs) <= self._policy.cheap_seconds or state is None or state != self._state
+        return state is None or state != self._state

@@ -262,9 +262,8 @@ class _Look:
         sql = _combine({name: statements[name] for name in names})
         read = _split(names, await self._link.read(reader.text(sql), parameters))
         for name in names:
-            spent = read.seconds.get(name, 0.0)
-            wanted[name].absorb(read.rows[name], Taken(pulse, read.snapshot, windows, horizon, spent))
-            self._publish(wanted[name], pulse, spent)
+            wanted[name].absorb(read.rows[name], Taken(pulse, read.snapshot, windows, horizon))
+            self._publish(wanted[name], pulse, read.seconds.get(name, 0.0))
 
     def _publish(self, collector: DatabaseCollector, pulse: Pulse, seconds: float) -> None:
         self._reader.succeeded(collector.name)

@@ -15,8 +15,9 @@ from exporter.windows import Windows
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-POLICY = CountPolicy(recount_seconds=300, cheap_seconds=0.01)
-STATE = TableState(oid=1, attributes=5, filenode=7, plain=True, inserted=10, updated=3, deleted=1)
+POLICY = CountPolicy(recount_seconds=300, small_rows=1000)
+STATE = TableState(oid=1, attributes=5, filenode=7, plain=True, inserted=10, updated=3, deleted=1, rows=1001)
+SMALL = STATE._replace(rows=1000)
 PULSE = Pulse(now=NOW, snapshot="5:5:", settled=True, statistics=True, epoch="start", tables={"a": STATE, "b": STATE})
 GAUGE = Family("gauge", "A gauge.", ("one",))
 PAIR = Family("pair", "A pair.", ("one", "two"))
@@ -25,14 +26,13 @@ PAIR = Family("pair", "A pair.", ("one", "two"))
 def held(
     policy: CountPolicy = POLICY,
     *,
-    cost: float = 1.0,
     pulse: Pulse = PULSE,
     horizon: timedelta = timedelta(days=1),
     inserts: bool = True,
 ) -> Holding:
     holding = Holding(policy, ("a",), inserts=inserts)
     windows = Windows.at(pulse.now, ZoneInfo("UTC"))
-    holding.keep(Taken(pulse, pulse.snapshot, windows, pulse.now + horizon, cost))
+    holding.keep(Taken(pulse, pulse.snapshot, windows, pulse.now + horizon))
     return holding
 
 
@@ -57,22 +57,32 @@ def test_a_count_that_was_dropped_does_not_hold() -> None:
     assert holding.over(PULSE)
 
 
-def test_a_count_holds_while_no_transaction_has_completed_however_cheap_it_is() -> None:
-    assert not held(cost=0.0).over(later(snapshot="5:5:"))
+def test_a_count_holds_while_no_transaction_has_completed_however_small_the_table_is() -> None:
+    assert not held().over(later(snapshot="5:5:", tables={"a": SMALL}))
 
 
-def test_a_cheap_count_is_over_with_any_transaction() -> None:
-    assert held(cost=0.01).over(later())
-    assert held(CountPolicy(cheap_seconds=3600)).over(later())
+def test_a_small_tables_count_is_over_with_any_transaction() -> None:
+    assert held().over(later(tables={"a": SMALL, "b": STATE}))
+    assert held(CountPolicy(small_rows=10**9)).over(later())
 
 
-def test_a_dear_count_holds_while_the_counters_of_its_tables_stand_still() -> None:
-    assert not held(cost=0.011).over(later())
+def test_tables_that_are_counted_together_are_small_together() -> None:
+    holding = Holding(POLICY, ("a", "b"))
+    holding.keep(Taken(PULSE, PULSE.snapshot, Windows.at(NOW, ZoneInfo("UTC")), NOW + SECOND * 500))
+    halves = {"a": STATE._replace(rows=500), "b": STATE._replace(rows=500)}
+    assert holding.over(later(tables=halves))
+    assert not holding.over(later(tables=halves | {"b": STATE._replace(rows=501)}))
+
+
+def test_a_large_tables_count_holds_while_its_counters_stand_still() -> None:
+    assert not held().over(later())
     assert not held().over(later(tables={"a": STATE, "b": STATE._replace(inserted=11)}))
+    # Another estimate of its rows is no change of them.
+    assert not held().over(with_state(rows=5000))
 
 
-@pytest.mark.parametrize("field", TableState._fields)
-def test_a_dear_count_is_over_with_any_change_of_its_table(field: str) -> None:
+@pytest.mark.parametrize("field", [field for field in TableState._fields if field != "rows"])
+def test_a_large_tables_count_is_over_with_any_change_of_it(field: str) -> None:
     changed: object = False if field == "plain" else getattr(STATE, field) + 1
     assert held().over(with_state(**{field: changed}))
 
@@ -95,7 +105,7 @@ def test_where_inserts_are_followed_only_they_leave_the_count_as_it_is(field: st
     ],
     ids=["the counters were reset", "they are off", "the table is gone", "they went back to zero"],
 )
-def test_a_dear_count_is_over_where_the_counters_cannot_tell(pulse: Pulse) -> None:
+def test_a_large_tables_count_is_over_where_the_counters_cannot_tell(pulse: Pulse) -> None:
     assert held().over(pulse)
 
 
@@ -107,15 +117,15 @@ def test_counters_that_could_not_tell_at_the_count_do_not_tell_afterwards() -> N
 
 def test_a_count_of_catalogs_is_over_with_any_transaction() -> None:
     holding = Holding(POLICY, ())
-    holding.keep(Taken(PULSE, PULSE.snapshot, Windows.at(NOW, ZoneInfo("UTC")), NOW + SECOND * 500, 1.0))
+    holding.keep(Taken(PULSE, PULSE.snapshot, Windows.at(NOW, ZoneInfo("UTC")), NOW + SECOND * 500))
     assert not holding.over(later(snapshot="5:5:"))
     assert holding.over(later())
 
 
-@pytest.mark.parametrize("cost", [0.0, 1.0])
-def test_on_a_standby_nothing_that_was_counted_is_believed(cost: float) -> None:
-    standby = replace(PULSE, settled=False, statistics=False)
-    holding = held(cost=cost, pulse=standby)
+@pytest.mark.parametrize("state", [SMALL, STATE], ids=["small", "large"])
+def test_on_a_standby_nothing_that_was_counted_is_believed(state: TableState) -> None:
+    standby = replace(PULSE, settled=False, statistics=False, tables={"a": state})
+    holding = held(pulse=standby)
     assert holding.over(standby)
     assert holding.over(replace(standby, now=NOW + SECOND))
 

@@ -31,12 +31,11 @@ class Way:
 
 
 WAYS = {
-    # Whatever a busy machine makes of the time that a count takes: all are cheap, or none is.
-    "all is cheap": Way(CountPolicy(cheap_seconds=3600), flush=False),
-    "all is dear": Way(CountPolicy(cheap_seconds=0), flush=True),
-    "the audit log is cheap, but long": Way(CountPolicy(cheap_seconds=3600), flush=False, span=20),
-    "the audit log is dear and long": Way(CountPolicy(cheap_seconds=0), flush=True, span=20),
-    "the server keeps no statistics": Way(CountPolicy(cheap_seconds=0), flush=False, track_counts=False),
+    "all tables are small": Way(CountPolicy(small_rows=10**9), flush=False),
+    "all tables are large": Way(CountPolicy(small_rows=-1), flush=True),
+    "the audit log is small, but long": Way(CountPolicy(small_rows=10**9), flush=False, span=20),
+    "the audit log is large and long": Way(CountPolicy(small_rows=-1), flush=True, span=20),
+    "the server keeps no statistics": Way(CountPolicy(small_rows=-1), flush=False, track_counts=False),
 }
 
 

@@ -87,7 +87,7 @@ async def test_the_counts_are_right_at_any_time_of_a_year_of_which_the_database_
 ) -> None:
     now = datetime.now(UTC) - timedelta(days=40)
     clock = Clock(now)
-    async with exporting(shape_url, zone=zone, clock=clock, policy=CountPolicy(cheap_seconds=0)) as exporter_:
+    async with exporting(shape_url, zone=zone, clock=clock, policy=CountPolicy(small_rows=-1)) as exporter_:
         for step in range(35):
             # Steps of many lengths: within a count's life, over midnights, and back.
             now += timedelta(seconds=(7, 61, 299, 4000, 90_000, 400_000, -100_000)[step % 7])
@@ -110,7 +110,7 @@ async def test_locks_sessions_and_future_rows_come_and_go_on_time_without_a_reco
             await writer.insert("refresh_tokens", expires_at=start + moment)
             await writer.insert("audit_logs", changed_at=start + moment)
     names = ("users", "users_active", "login_sessions", "audit_events")
-    async with exporting(live_url, clock=clock, policy=CountPolicy(cheap_seconds=0)) as scraped:
+    async with exporting(live_url, clock=clock, policy=CountPolicy(small_rows=-1)) as scraped:
         await scraped.check()
         readings.clear()
         for passed, moment in enumerate(moments):
