@@ -9,6 +9,6 @@ or a place in a bucket:
 | `ARCHIVE/yyyy/mm/FIRST-LAST-SHA8.csv.zst` | rows in the order of their ids, as COPY writes them, with a header |
 | the same and `.json` | the manifest: ids, times, columns, SHA-256 of the file, digest of the rows |
 
-FIRST and LAST are ids, SHA8 is how the file's SHA-256 begins, yyyy/mm is the month of the oldest row. Every value but
+FIRST and LAST are ids, SHA8 is how the file's SHA-256 begins, yyyy/mm is the month of the first row. Every value but
 NULL is quoted.
 """

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import pairwise
+from itertools import compress, count, pairwise
+from operator import sub
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from exporter.manifests import MANIFEST_SUFFIX, Manifest, ManifestError
-from scripts.archive.content import Content
+from scripts.archive.content import Content, Reading, moment
 from scripts.archive.table import ArchivedColumn
 
 _KEY = re.compile(r"[0-9]{4}/[0-9]{2}/([0-9]+)-([0-9]+)-([0-9a-f]{8})\.csv\.zst", re.ASCII)
@@ -40,16 +41,16 @@ class ChunkName(NamedTuple):
         return cls(int(found[1]), int(found[2]), key) if found else None
 
     @classmethod
-    def of(cls, first: int, last: int, oldest: datetime, sha256: str) -> Self:
+    def of(cls, first: int, last: int, month: datetime, sha256: str) -> Self:
         """Name a chunk.
 
         Args:
             first: Its lowest id.
             last: Its highest id.
-            oldest: The time of its oldest row.
+            month: The time of its first row.
             sha256: The SHA-256 of its file, in hexadecimal.
         """
-        return cls(first, last, f"{oldest.year:04}/{oldest.month:02}/{first}-{last}-{sha256[:8]}.csv.zst")
+        return cls(first, last, f"{month.year:04}/{month.month:02}/{first}-{last}-{sha256[:8]}.csv.zst")
 
     def overlaps(self, other: "ChunkName") -> bool:
         """Say whether the ranges of two chunks' ids have an id in common."""
@@ -86,6 +87,21 @@ class Facts:
     columns: Annotated[tuple[ArchivedColumn, ...], Field(min_length=2)]
     table: str
     database: str
+
+    @classmethod
+    def of(cls, reading: Reading, *, columns: tuple[ArchivedColumn, ...], table: str, database: str) -> Self:
+        """Describe what was read of a file, which has rows; the rest is as in the attributes."""
+        return cls(
+            rows=reading.content.rows,
+            ids=render_ids(reading.ids),
+            digest=reading.content.digest,
+            plain_size=reading.content.plain_size,
+            oldest=moment(reading.oldest),
+            newest=moment(reading.newest),
+            columns=columns,
+            table=table,
+            database=database,
+        )
 
 
 _FACTS = TypeAdapter(Facts)
@@ -160,12 +176,8 @@ def render_ids(ids: Iterable[int]) -> str:
         ValueError: They do not ascend.
     """
     numbers = list(ids)
-    # Most stretches have no gap, which their ends tell.
-    starts = [0]
-    for begin in range(0, len(numbers), 64):
-        end = min(begin + 64, len(numbers) - 1)
-        if numbers[end] - numbers[begin] != end - begin:
-            starts += [begin + at for at, (a, b) in enumerate(pairwise(numbers[begin : end + 1]), 1) if b - a != 1]
+    steps = map(sub, numbers[1:], numbers)
+    starts = [0, *compress(count(1), map((1).__ne__, steps))]
     ends = [*(start - 1 for start in starts[1:]), len(numbers) - 1]
     runs = [(numbers[start], numbers[end]) for start, end in zip(starts, ends, strict=True)]
     if any(a[1] >= b[0] for a, b in pairwise(runs)):

@@ -8,7 +8,7 @@ from asyncpg import Connection
 
 from exporter.manifests import MANIFEST_SUFFIX
 from scripts.archive import remains
-from scripts.archive.chunks import Chunk, ChunkName, multirange
+from scripts.archive.chunks import Chunk, ChunkName, Facts, multirange
 from scripts.archive.extract import Draft, Extractor, Stretch
 from scripts.archive.place import Archive, Holdings, open_archive
 from scripts.archive.settings import ArchiveSettings
@@ -151,19 +151,19 @@ class _Export:
                 left.file.close()
 
     async def _finish(self, draft: Draft, meter: Meter) -> None:
-        """Bring a chunk into the archive, read it back, and only then write its manifest."""
+        """Bring a chunk into the archive, read it back, and only then write the manifest: of what was read back."""
+        table, name = self._table, draft.name
         with draft.file:
-            await self._place.write(draft.name.key, draft.file, draft.content.sha256, self._holdings.orphans)
-        chunk = Chunk.of(
-            draft.name, draft.facts, draft.content, started_at=draft.started_at, finished_at=datetime.now(UTC)
-        )
-        await self._place.verify(chunk)
+            await self._place.write(name.key, draft.file, draft.content.sha256, self._holdings.orphans)
+        reading = await self._place.read_back(name.key, draft.content)
+        facts = Facts.of(reading, columns=table.columns, table=table.name, database=table.database)
+        chunk = Chunk.of(name, facts, draft.content, started_at=draft.started_at, finished_at=datetime.now(UTC))
         await self._place.commit(chunk)
-        self._run.log.debug("archived", chunk=chunk.name.key, rows=chunk.facts.rows)
-        self._chunks.append(chunk.name)
-        self._rows += chunk.facts.rows
+        self._run.log.debug("archived", chunk=name.key, rows=facts.rows)
+        self._chunks.append(name)
+        self._rows += facts.rows
         self._bytes += chunk.manifest.size
-        meter.advance(chunk.facts.rows)
+        meter.advance(facts.rows)
 
     async def _tidy(self) -> None:
         """Remove what earlier runs have left unfinished, and move what is verified into its storage class."""

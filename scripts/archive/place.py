@@ -4,15 +4,15 @@ import asyncio
 import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple
 
 from exporter.manifests import MANIFEST_SUFFIX, ManifestError
 from scripts.archive import content
-from scripts.archive.chunks import Chunk, ChunkName
-from scripts.archive.content import Content
+from scripts.archive.chunks import Chunk, ChunkName, render_ids
+from scripts.archive.content import Content, Reading
 from scripts.archive.settings import ArchiveSettings
 from scripts.localobjects import LocalObjects
-from scripts.objects import ObjectDamagedError, ObjectExistsError, ObjectMissingError, Objects, Readable, Stored
+from scripts.objects import ObjectDamagedError, ObjectExistsError, ObjectMissingError, Objects, Stored
 
 FOLDER = "audit-archive"
 """What the archive's keys begin with in a bucket, after its prefix."""
@@ -20,8 +20,6 @@ COLD = ("GLACIER", "DEEP_ARCHIVE")
 """Storage classes that can't be read at once."""
 
 _AT_ONCE = 8
-
-T = TypeVar("T")
 
 
 class Holdings(NamedTuple):
@@ -111,21 +109,39 @@ class Archive:
         except ManifestError as error:
             raise ObjectDamagedError(f"{self.location}/{name.manifest_key} is damaged: {error}") from error
 
-    async def ids(self, key: str) -> set[int]:
-        """Read the ids of the rows in a file.
+    async def read(self, key: str) -> Reading:
+        """Read a file whole.
 
         Raises:
             ObjectDamagedError: It can't be unpacked.
             ObjectError: It can't be read.
         """
-        return await self.objects.in_thread(self._read, key, content.ids)
+        return await self.objects.in_thread(self._read, key)
 
-    def _read(self, key: str, look: Callable[[Readable], T]) -> T:
+    def _read(self, key: str) -> Reading:
         try:
             with self.objects.open(key) as stream:
-                return look(stream)
+                return content.read(stream)
         except content.ContentError as error:
             raise ObjectDamagedError(f"{self.location}/{key} is damaged: {error}") from error
+
+    async def read_back(self, key: str, expected: Content, said: str = "what was written") -> Reading:
+        """Read a file whole, and make sure that it holds what it must.
+
+        Args:
+            key: The file.
+            expected: What it must hold.
+            said: What that is, for the error.
+
+        Raises:
+            ObjectDamagedError: It holds something else.
+            ObjectError: It can't be read.
+        """
+        reading = await self.read(key)
+        wrong = [field for field in Content._fields if getattr(reading.content, field) != getattr(expected, field)]
+        if wrong:
+            raise ObjectDamagedError(f"{self.location}/{key} is damaged: its {', '.join(wrong)} is not {said}")
+        return reading
 
     async def verify(self, chunk: Chunk) -> None:
         """Read a chunk's file whole, and compare it with the manifest.
@@ -134,12 +150,9 @@ class Archive:
             ObjectDamagedError: It is not what the manifest says.
             ObjectError: It can't be read.
         """
-        found = await self.objects.in_thread(self._read, chunk.name.key, content.read)
-        wrong = [field for field in Content._fields if getattr(found, field) != getattr(chunk.content, field)]
-        if wrong:
-            raise ObjectDamagedError(
-                f"{self.location}/{chunk.name.key} is damaged: its {', '.join(wrong)} is not what its manifest says"
-            )
+        reading = await self.read_back(chunk.name.key, chunk.content, "what its manifest says")
+        if render_ids(reading.ids) != chunk.facts.ids:
+            raise ObjectDamagedError(f"{self.location}/{chunk.name.key} is damaged: it has other ids than its manifest")
 
     async def write(self, key: str, file: BinaryIO, sha256: str, orphans: frozenset[str]) -> None:
         """Write a chunk's file; one that an earlier run has left without a manifest is completed, or replaced.
@@ -153,7 +166,7 @@ class Archive:
         Raises:
             ObjectError: It can't be written.
         """
-        # It is read back by `verify`, which looks inside, too.
+        # It is read back by `read_back`, which looks inside, too.
         try:
             await self.objects.in_thread(self.objects.put, key, file, sha256, read_back=False)
         except ObjectExistsError:

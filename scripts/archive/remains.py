@@ -38,7 +38,7 @@ async def only_there(
     # Rows are deleted all or none. So its ends tell, should it be damaged, or cut off, which unpacking does not notice.
     ids = {name.first, name.last}
     with suppress(ObjectDamagedError):
-        ids |= await place.ids(key)
+        ids.update((await place.read(key)).ids)
     for chunk in await place.load([other for other in chunks if other.overlaps(name)]):
         ids.difference_update(number for first, last in parse_ids(chunk.facts.ids) for number in range(first, last + 1))
     return int(

@@ -68,10 +68,6 @@ class AuditTable:
         """Return an aware moment as a parameter that is compared with the column `time`."""
         return moment.astimezone(UTC).replace(tzinfo=None) if self.time.kind == "naive" else moment
 
-    def instant(self, value: datetime) -> datetime:
-        """Return a value of the column `time` as an aware moment in UTC."""
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
 
 async def describe(connection: Connection) -> AuditTable:
     """Find the audit log.

@@ -1,0 +1,106 @@
+"""Packs what COPY sends into a file, in a thread beside the one that receives it."""
+
+import asyncio
+import hashlib
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
+
+import zstandard
+
+from scripts.archive.content import Content, Head, Rows, first, last
+
+# A frame of its own for each piece: packed at once, it takes half the time that a stream takes, and no more room.
+_PIECE = 1 << 20  # bytes
+_LEVEL = 1
+# A server sends 8 KiB at a time. To wake up for each takes longer than to pack it; so what little has come is left to
+# grow, but not for so long that the socket's buffers are full and the server has to wait.
+_GROW_SECONDS = 0.001
+
+
+class Packed(NamedTuple):
+    """Rows that are in a file.
+
+    Attributes:
+        content: What the file holds.
+        first: The first row.
+        last: The last row.
+    """
+
+    content: Content
+    first: Head
+    last: Head
+
+
+class Spool:
+    """Takes the output of COPY, packs it into a file and digests it on the way: `async with Spool(file) as spool`.
+
+    Args:
+        file: The file, open and empty. It may be closed when the block has ended, however it has ended.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._rows = Rows()
+        self._packing = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+        self._digest = hashlib.sha256()
+        self._first: Head | None = None
+        self._last: Head | None = None
+        self._waiting: list[bytes] = []
+        self._at_work: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the thread, which can't be told to end."""
+        if self._at_work is not None:
+            await asyncio.wait([self._at_work])
+            self._at_work.exception()
+
+    async def write(self, piece: bytes) -> None:
+        """Take a piece.
+
+        Raises:
+            OSError: The file can't be written.
+        """
+        self._waiting.append(piece)
+        if sum(map(len, self._waiting)) < _PIECE:
+            await asyncio.sleep(_GROW_SECONDS)
+        else:
+            await self._hand_over()
+
+    async def close(self, rows: int) -> Packed | None:
+        """Return what is in the file, now that it has so many rows; None: it has none.
+
+        Raises:
+            OSError: The file can't be written.
+        """
+        await self._hand_over()
+        await self._settle()
+        if self._first is None or self._last is None:
+            return None
+        content = Content(self._digest.hexdigest(), self._file.tell(), rows, self._rows.digest, self._rows.size)
+        return Packed(content, self._first, self._last)
+
+    async def _hand_over(self) -> None:
+        """Let the thread pack what has come, after what came before."""
+        await self._settle()
+        piece = b"".join(self._waiting)
+        self._waiting.clear()
+        self._at_work = asyncio.get_running_loop().run_in_executor(None, self._pack, piece)
+
+    async def _settle(self) -> None:
+        if self._at_work is not None:
+            # Whoever is cancelled here must still find it, to wait for the thread.
+            await asyncio.shield(self._at_work)
+
+    def _pack(self, piece: bytes) -> None:
+        rows = self._rows.feed(piece)
+        self._first = self._first or first(rows)
+        self._last = last(rows) or self._last
+        packed = self._packing.compress(piece)
+        self._digest.update(packed)
+        self._file.write(packed)

@@ -1,0 +1,90 @@
+"""What is in a file of the archive: whatever the values hold, and however the pieces are cut."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.archive import content
+
+HEADER = b"id,changed_at,notes,reason\n"
+TIMES = ("2019-12-31 23:59:59", "2019-12-31 23:59:59.5", "2020-01-01 00:00:00.000001", "2020-01-01 00:00:01")
+Row = tuple[int, str, str | None, str | None]
+
+
+def quote(value: object) -> str:
+    """Write a value as COPY does with all values quoted."""
+    return "" if value is None else '"{}"'.format(str(value).replace('"', '""'))
+
+
+def csv_of(rows: list[Row]) -> bytes:
+    return HEADER + "".join(",".join(map(quote, row)) + "\n" for row in rows).encode()
+
+
+# What could be taken for a row's beginning, or hide one.
+VALUES = st.none() | st.text('\n"01,', max_size=9) | st.just("x" * 300)
+ROWS = st.lists(st.tuples(st.sampled_from(TIMES), VALUES, VALUES), min_size=1, max_size=30).flatmap(
+    lambda rows: st.lists(st.integers(0, 10**18), min_size=len(rows), max_size=len(rows), unique=True).map(
+        lambda ids: [(number, *row) for number, row in zip(sorted(ids), rows, strict=True)]
+    )
+)
+
+
+@given(ROWS, st.data())
+def test_a_file_is_read_as_it_was_written(rows: list[Row], data: st.DataObject) -> None:
+    plain = csv_of(rows)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(plain)), max_size=8)))
+    pieces = [plain[start:end] for start, end in zip([0, *cuts], [*cuts, len(plain)], strict=True)]
+    packed = b"".join(zstandard.ZstdCompressor(level=1).compress(piece) for piece in pieces if piece)
+
+    taken = content.Rows()
+    whole = [taken.feed(piece) for piece in pieces]
+    firsts = [first for first in map(content.first, whole) if first]
+    lasts = [last for last in map(content.last, whole) if last]
+    assert (firsts[0], lasts[-1]) == ((rows[0][0], rows[0][1]), (rows[-1][0], rows[-1][1]))
+
+    reading = content.read(io.BytesIO(packed))
+    assert reading.ids == [row[0] for row in rows]
+    assert (reading.oldest, reading.newest) == (min(row[1] for row in rows), max(row[1] for row in rows))
+    digest = hashlib.sha256(plain.removeprefix(HEADER)).hexdigest()
+    sha256 = hashlib.sha256(packed).hexdigest()
+    assert reading.content == (sha256, len(packed), len(rows), digest, len(plain))
+    assert taken.digest == digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda packed: packed + b"\0", id="a byte more"),
+        pytest.param(lambda packed: packed + packed, id="twice"),
+        pytest.param(lambda packed: packed[:-1], id="a byte less"),
+        pytest.param(lambda packed: packed[: len(packed) // 2], id="half of it"),
+        pytest.param(lambda _: b"", id="nothing"),
+    ],
+)
+def test_a_file_that_was_changed_is_not_read_as_what_it_was(change: Callable[[bytes], bytes]) -> None:
+    plain = csv_of([(number, TIMES[0], "note", None) for number in range(1, 3000)])
+    half = len(plain) // 2
+    packed = b"".join(zstandard.ZstdCompressor(level=1).compress(piece) for piece in (plain[:half], plain[half:]))
+    expected = content.read(io.BytesIO(packed)).content
+    with suppress(content.ContentError):
+        assert content.read(io.BytesIO(change(packed))).content != expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2020-02-29 12:00:00.25", datetime(2020, 2, 29, 12, 0, 0, 250_000, UTC)),
+        ("2020-02-29 12:00:00+00", datetime(2020, 2, 29, 12, tzinfo=UTC)),
+        ("-infinity", datetime(1, 1, 1, tzinfo=UTC)),
+        ("0044-03-15 12:00:00 BC", datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_utc_and_one_before_all_years_is_their_beginning(text: str, expected: datetime) -> None:
+    assert content.moment(text) == expected
