@@ -115,7 +115,7 @@ class Snapshot:
         Args:
             table: Its row of `catalog.TABLES`.
         """
-        (row,) = await self._connection.fetch(catalog.digest_of(table["name"], table["texts"], table["doubtful"]))
+        (row,) = await self._connection.fetch(catalog.digest_of(table["name"], table["hashes"], table["doubtful"]))
         lanes = [int(row[lane] or 0) % _LANE for lane in ("one", "two")]
         return Table(row["rows"], "".join(f"{lane:016x}" for lane in lanes))
 

@@ -175,6 +175,30 @@ def test_null_is_told_from_an_empty_text_in_each_of_many_columns(postgres: Embed
         assert changes(before, postgres.url(copy)) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("smallint", ["null", "0", "1", "-1", "256", "-32768", "32767"]),
+        ("integer", ["null", "0", "1", "-1", "2147483647", "-2147483648", "65536", "-65536"]),
+        ("bigint", ["null", "0", "-1", "4294967296", "-4294967296", "4294967295", "9223372036854775807"]),
+        *(
+            (kind, ["null", "'epoch'", "'infinity'", "'-infinity'", "'1700-01-01'", "'1700-01-01 0:0:0.000001'",
+                    "'1969-12-31 23:59:59.999999+00'", "'2026-11-26 08:00:00.123456'", "'2026-11-26 08:00:00.123457'",
+                    "'2026-11-26 09:11:34.967296'", "'2199-12-31 23:59:59.999998'", "'2199-12-31 23:59:59.999999'"])
+            for kind in ("timestamp", "timestamptz")
+        ),
+    ],
+)  # fmt: skip
+def test_no_two_values_are_taken_for_the_same(
+    postgres: EmbeddedPostgres, copy: str, kind: str, values: list[str]
+) -> None:
+    digests = {}
+    for value in values:
+        postgres.psql(f"drop table if exists t; create table t as select cast({value} as {kind}) as a", copy)
+        digests[read(postgres.url(copy)).tables["public.t"].digest] = value
+    assert list(digests.values()) == values
+
+
 def test_the_order_of_rows_and_of_columns_does_not_matter(postgres: EmbeddedPostgres, copy: str) -> None:
     postgres.psql("create table t (a text, b text); insert into t values ('1', '2'), ('3', '4')", copy)
     before = read(postgres.url(copy))
