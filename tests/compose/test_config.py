@@ -1,6 +1,7 @@
 """docker-compose's files, without starting anything."""
 
 import json
+import re
 
 import pytest
 
@@ -41,6 +42,14 @@ def test_the_example_of_an_environment_is_clean_and_brings_up_the_site() -> None
 def test_the_profile_logs_has_loki_and_alloy_and_what_guards_dockers_socket() -> None:
     done = Compose("unioncore-test-config", profiles=("logs",)).run("config", "--services")
     assert set(done.stdout.split()) == {"loki", "alloy", "docker-logs"}
+
+
+def test_alloy_is_told_all_that_its_configuration_asks_the_environment_for() -> None:
+    asked = re.findall(r'sys\.env\("(\w+)"\)', (REPOSITORY / "compose" / "unioncore.alloy").read_text())
+    logs = Compose("unioncore-test-config", profiles=("logs",))
+    told = json.loads(logs.run("config", "--format", "json").stdout)["services"]["alloy"]["environment"]
+    assert asked
+    assert told == dict.fromkeys(asked, logs.project)
 
 
 def test_every_service_of_every_profile_is_hardened() -> None:
