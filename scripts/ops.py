@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The command `unioncore-ops`: all operations jobs under one name."""
 
+import gc
 from importlib import import_module
 from typing import NamedTuple
 
@@ -43,7 +44,11 @@ class _Jobs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
         if cmd_name not in _COMMANDS:
             return None
+        # What a module makes stays: no collection, nor the end of the process, need look for garbage in it.
+        gc.disable()
         command: click.Command = import_module(_COMMANDS[cmd_name].module).command
+        gc.freeze()
+        gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise

@@ -5,17 +5,19 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import zstandard
 
-from scripts.objects import BLOCK, Readable
+from scripts.objects import Readable
 
 # A value that holds a quote has it twice, and every value is quoted; so a line end, a quote and a digit are nowhere but
 # where a row begins: its first value is its id, its second one its time.
 _HEAD = re.compile(rb'\n"([0-9]++)","([^"]*+)"')
 _HEAD_BYTES = 128
 """No row's beginning is longer."""
+# Larger ones are given back to the system each time, and cost more to get than to fill.
+_BLOCK = 256 << 10  # bytes
 
 
 class ContentError(ValueError):
@@ -46,6 +48,11 @@ class Head(NamedTuple):
     id: int
     time: str
 
+    @classmethod
+    def of(cls, found: re.Match[bytes]) -> Self:
+        """Return what was found."""
+        return cls(int(found[1]), found[2].decode())
+
 
 class Reading(NamedTuple):
     """What was read of a file.
@@ -63,31 +70,67 @@ class Reading(NamedTuple):
     newest: str
 
 
+class Piece(NamedTuple):
+    """A piece of CSV, and which rows begin in it.
+
+    Attributes:
+        begun: The beginning of a row that the piece before it has begun; None: there is none.
+        text: The piece.
+        end: Where it ends, but for what the next piece goes on with.
+    """
+
+    begun: re.Match[bytes] | None
+    text: bytes
+    end: int
+
+    def heads(self) -> list[tuple[bytes, bytes]]:
+        """Return the id and the time of each row that begins here, as they are written."""
+        heads: list[tuple[bytes, bytes]] = _HEAD.findall(self.text, 0, self.end)
+        return [(self.begun[1], self.begun[2]), *heads] if self.begun else heads
+
+    def first(self) -> Head | None:
+        """Return how the first row begins that does so here; None: none does."""
+        found = self.begun or _HEAD.search(self.text, 0, self.end)
+        return Head.of(found) if found else None
+
+    def last(self) -> Head | None:
+        """Return how the last row begins that does so here; None: none does."""
+        at = self.end
+        while (at := self.text.rfind(b'\n"', 0, at)) >= 0:
+            if found := _HEAD.match(self.text, at, self.end):
+                return Head.of(found)
+        return Head.of(self.begun) if self.begun else None
+
+
 class Rows:
-    """Takes CSV in pieces, and digests its rows."""
+    """Takes CSV in pieces, digests its rows, and finds how they begin."""
 
     def __init__(self) -> None:
         self.size = 0
         self._digest = hashlib.sha256()
         self._header: bytes | None = b""
-        self._before = b"\n"
+        # What may be the beginning of one: from a line end on.
+        self._begun = b"\n"
 
-    def feed(self, piece: bytes) -> bytes:
-        """Take a piece, of any size; return rows, of which no beginning is cut in two."""
+    def feed(self, piece: bytes) -> Piece:
+        """Take a piece, of any size, and return what can be known of it."""
         self.size += len(piece)
         if self._header is not None:
             self._header += piece
-            _, end, piece = self._header.partition(b"\n")
-            if not end:
-                return b""
+            _, newline, piece = self._header.partition(b"\n")
+            if not newline:
+                return Piece(None, b"", 0)
             self._header = None
         self._digest.update(piece)
-        piece = self._before + piece
-        cut = piece.rfind(b"\n", max(0, len(piece) - _HEAD_BYTES))
-        if cut < 0:
-            cut = len(piece)
-        self._before = piece[cut:]
-        return piece[:cut]
+        begun = None
+        if len(piece) < _HEAD_BYTES:
+            piece = self._begun + piece
+        elif self._begun:
+            begun = _HEAD.match(self._begun + piece[:_HEAD_BYTES])
+        end = piece.rfind(b"\n", max(0, len(piece) - _HEAD_BYTES))
+        end = len(piece) if end < 0 else end
+        self._begun = piece[end:]
+        return Piece(begun, piece, end)
 
     @property
     def digest(self) -> str:
@@ -125,27 +168,12 @@ def unpacked(stream: Readable) -> Iterator[bytes]:
     source: Any = stream  # the library asks for no more of a file than `read`
     try:
         with zstandard.ZstdDecompressor().stream_reader(
-            source, read_size=BLOCK, read_across_frames=True, closefd=False
+            source, read_size=_BLOCK, read_across_frames=True, closefd=False
         ) as plain:
-            while block := plain.read(BLOCK):
+            while block := plain.read(_BLOCK):
                 yield block
     except zstandard.ZstdError as error:
         raise ContentError(f"it can't be unpacked ({error})") from error
-
-
-def first(rows: bytes) -> Head | None:
-    """Return how the first row begins, of what `Rows.feed` has returned; None: none does."""
-    found = _HEAD.search(rows)
-    return _head(found) if found else None
-
-
-def last(rows: bytes) -> Head | None:
-    """Return how the last row begins, of what `Rows.feed` has returned; None: none does."""
-    end = len(rows)
-    while (end := rows.rfind(b'\n"', 0, end)) >= 0:
-        if found := _HEAD.match(rows, end):
-            return _head(found)
-    return None
 
 
 def read(stream: Readable) -> Reading:
@@ -161,7 +189,7 @@ def read(stream: Readable) -> Reading:
     ids: list[int] = []
     times: list[bytes] = []
     for block in unpacked(hashed):
-        if heads := _HEAD.findall(rows.feed(block)):
+        if heads := rows.feed(block).heads():
             ids += [int(number) for number, _ in heads]
             # As PostgreSQL writes times, their texts are in their order.
             times += (min(heads, key=_TIME)[1], max(heads, key=_TIME)[1])
@@ -181,7 +209,3 @@ def moment(time: str) -> datetime:
         return _BEGINNING
     # Naive columns hold UTC (unioncore.md).
     return found.replace(tzinfo=found.tzinfo or UTC)
-
-
-def _head(found: re.Match[bytes]) -> Head:
-    return Head(int(found[1]), found[2].decode())

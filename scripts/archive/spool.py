@@ -7,14 +7,11 @@ from typing import BinaryIO, NamedTuple, Self
 
 import zstandard
 
-from scripts.archive.content import Content, Head, Rows, first, last
+from scripts.archive.content import Content, Head, Rows
 
 # A frame of its own for each piece: packed at once, it takes half the time that a stream takes, and no more room.
-_PIECE = 1 << 20  # bytes
+_PIECE = 512 << 10  # bytes
 _LEVEL = 1
-# A server sends 8 KiB at a time. To wake up for each takes longer than to pack it; so what little has come is left to
-# grow, but not for so long that the socket's buffers are full and the server has to wait.
-_GROW_SECONDS = 0.001
 
 
 class Packed(NamedTuple):
@@ -46,6 +43,7 @@ class Spool:
         self._first: Head | None = None
         self._last: Head | None = None
         self._waiting: list[bytes] = []
+        self._size = 0
         self._at_work: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -67,9 +65,8 @@ class Spool:
             OSError: The file can't be written.
         """
         self._waiting.append(piece)
-        if sum(map(len, self._waiting)) < _PIECE:
-            await asyncio.sleep(_GROW_SECONDS)
-        else:
+        self._size += len(piece)
+        if self._size >= _PIECE:
             await self._hand_over()
 
     async def close(self, rows: int) -> Packed | None:
@@ -90,6 +87,7 @@ class Spool:
         await self._settle()
         piece = b"".join(self._waiting)
         self._waiting.clear()
+        self._size = 0
         self._at_work = asyncio.get_running_loop().run_in_executor(None, self._pack, piece)
 
     async def _settle(self) -> None:
@@ -99,8 +97,8 @@ class Spool:
 
     def _pack(self, piece: bytes) -> None:
         rows = self._rows.feed(piece)
-        self._first = self._first or first(rows)
-        self._last = last(rows) or self._last
+        self._first = self._first or rows.first()
+        self._last = rows.last() or self._last
         packed = self._packing.compress(piece)
         self._digest.update(packed)
         self._file.write(packed)

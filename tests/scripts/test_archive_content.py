@@ -45,8 +45,8 @@ def test_a_file_is_read_as_it_was_written(rows: list[Row], data: st.DataObject) 
 
     taken = content.Rows()
     whole = [taken.feed(piece) for piece in pieces]
-    firsts = [first for first in map(content.first, whole) if first]
-    lasts = [last for last in map(content.last, whole) if last]
+    firsts = [first for piece in whole if (first := piece.first())]
+    lasts = [last for piece in whole if (last := piece.last())]
     assert (firsts[0], lasts[-1]) == ((rows[0][0], rows[0][1]), (rows[-1][0], rows[-1][1]))
 
     reading = content.read(io.BytesIO(packed))
