@@ -202,10 +202,13 @@ _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def moment(time: str) -> datetime:
-    """Return a time, as PostgreSQL writes it, aware; one that is before the year 1 as that year's beginning."""
-    try:
-        found = datetime.fromisoformat(time)
-    except ValueError:
+    """Return a time, as PostgreSQL writes it, aware; one that is before the year 1 as that year's beginning.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if time == "-infinity" or time.endswith(" BC"):
         return _BEGINNING
+    found = datetime.fromisoformat(time)
     # Naive columns hold UTC (unioncore.md).
     return found.replace(tzinfo=found.tzinfo or UTC)

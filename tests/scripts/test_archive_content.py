@@ -88,3 +88,9 @@ def test_a_file_that_was_changed_is_not_read_as_what_it_was(change: Callable[[by
 )
 def test_a_time_is_utc_and_one_before_all_years_is_their_beginning(text: str, expected: datetime) -> None:
     assert content.moment(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "infinity", "yesterday", "12:00:00"])
+def test_what_is_no_time_is_not_taken_for_one(text: str) -> None:
+    with pytest.raises(ValueError, match="isoformat"):
+        content.moment(text)
