@@ -1,8 +1,11 @@
 """An exporter in the test's own process, on a real database."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from zoneinfo import ZoneInfo
+
+import asyncpg
 
 from exporter.board import Snapshot
 from exporter.collectors import database_collectors
@@ -39,3 +42,39 @@ def errors(snapshot: Snapshot) -> dict[str, str]:
 def families(snapshot: Snapshot) -> set[str]:
     """Return the names of the families that a snapshot has."""
     return {sample.family.name for sample in snapshot.samples()}
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Lend a connection of the test's own."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+@asynccontextmanager
+async def locking(url: str, *tables: str) -> AsyncIterator[None]:
+    """Hold tables so that nobody else can read them."""
+    async with connected(url) as connection, connection.transaction():
+        await connection.execute(f"lock table {', '.join(tables)} in access exclusive mode")
+        yield
+
+
+async def exporter_sessions(url: str) -> list[asyncpg.Record]:
+    """Return the sessions that exporters have with a database."""
+    async with connected(url) as connection:
+        return await connection.fetch(
+            "select pid, state, query from pg_stat_activity"
+            " where application_name like 'unioncore-exporter%' and datname = current_database()"
+        )
+
+
+async def no_exporter_sessions(url: str) -> bool:
+    """Say whether all of them are closed, soon."""
+    for _ in range(50):
+        if not await exporter_sessions(url):
+            return True
+        await asyncio.sleep(0.1)
+    return False
