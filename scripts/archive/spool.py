@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
@@ -44,6 +45,8 @@ class Spool:
         self._last: Head | None = None
         self._waiting: list[bytes] = []
         self._size = 0
+        # A thread that is its own: each that takes part has memory of its own, too.
+        self._thread = ThreadPoolExecutor(1)
         self._at_work: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -57,6 +60,7 @@ class Spool:
         if self._at_work is not None:
             await asyncio.wait([self._at_work])
             self._at_work.exception()
+        self._thread.shutdown()
 
     async def write(self, piece: bytes) -> None:
         """Take a piece.
@@ -88,7 +92,7 @@ class Spool:
         piece = b"".join(self._waiting)
         self._waiting.clear()
         self._size = 0
-        self._at_work = asyncio.get_running_loop().run_in_executor(None, self._pack, piece)
+        self._at_work = asyncio.get_running_loop().run_in_executor(self._thread, self._pack, piece)
 
     async def _settle(self) -> None:
         if self._at_work is not None:
