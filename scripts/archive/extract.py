@@ -11,7 +11,7 @@ from asyncpg import Connection
 from exporter.schema import quoted
 from scripts.archive.chunks import ChunkName
 from scripts.archive.content import Content, moment
-from scripts.archive.spool import Spool
+from scripts.archive.packing import Packer
 from scripts.archive.table import AuditTable
 
 CHUNK_BYTES = 64 << 20
@@ -109,19 +109,19 @@ class Extractor:
     async def _extract(self, stretch: Stretch, file: BinaryIO) -> Draft | None:
         table, started_at = self._table, datetime.now(UTC)
         condition, arguments = self._condition(stretch)
-        async with Spool(file) as spool:
+        async with Packer(file) as packer:
             # One statement, one snapshot: the file has what there was, whatever is committed meanwhile.
             # By the column itself, not by its cast: only that is the index's order, and saves sorting all that is left.
             status = await self._connection.copy_from_query(
                 f"select {self._columns} from {table.name} where {condition} order by {table.id} limit {self._rows}",
                 *arguments,
-                output=spool.write,
+                output=packer.write,
                 format="csv",
                 header=True,
                 force_quote=True,
                 encoding="utf-8",
             )
-            packed = await spool.close(int(status.removeprefix("COPY ")))
+            packed = await packer.close(int(status.removeprefix("COPY ")))
         if packed is None:
             return None
         name = ChunkName.of(packed.first.id, packed.last.id, moment(packed.first.time), packed.content.sha256)

@@ -29,8 +29,8 @@ class Packed(NamedTuple):
     last: Head
 
 
-class Spool:
-    """Takes the output of COPY, packs it into a file and digests it on the way: `async with Spool(file) as spool`.
+class Packer:
+    """Takes the output of COPY, packs it into a file and digests it on the way: `async with Packer(file) as packer`.
 
     Args:
         file: The file, open and empty. It may be closed when the block has ended, however it has ended.
