@@ -54,14 +54,16 @@ def demo() -> Iterator[Prometheus]:
         )
         # Not what the past holds: what was measured within the last seconds.
         waiting = [f"{name} and timestamp({name}) > {started:.0f}" for name in recorded]
-        while missing := [query for query in waiting if not server.query(query)] or once_at_most(server, started):
+        while missing := (
+            [query for query in waiting if not server.query(query)] or scraped_less_than_twice(server, since=started)
+        ):
             assert time.time() < started + 60, missing
             time.sleep(0.5)
         yield server
 
 
-def once_at_most(server: Prometheus, since: float) -> list[str]:
-    """The targets that have not been scraped twice: an increase, of what the past does not have, needs two samples."""
+def scraped_less_than_twice(server: Prometheus, *, since: float) -> list[str]:
+    """Name the targets that lack the two samples that an increase needs: the past does not have all metrics."""
     twice = server.query(f"sum_over_time(up[{max(time.time() - since, 1):.0f}s]) >= 2")
     scraped = {(series["metric"]["job"], series["metric"]["instance"]) for series in twice}
     targets = server.get("/api/v1/targets", params={"state": "active"}).json()["data"]["activeTargets"]
