@@ -1,9 +1,10 @@
 """A chunk of the archive: its name, and its manifest."""
 
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import compress, count, pairwise
+from itertools import count
 from operator import sub
 from typing import Annotated, NamedTuple, Self
 
@@ -94,7 +95,7 @@ class Facts:
         return cls(
             rows=reading.content.rows,
             ids=render_ids(reading.ids),
-            digest=reading.content.digest,
+            digest=reading.digest,
             plain_size=reading.content.plain_size,
             oldest=moment(reading.oldest),
             newest=moment(reading.newest),
@@ -161,7 +162,7 @@ class Chunk(NamedTuple):
     def content(self) -> Content:
         """What its file must hold."""
         facts = self.facts
-        return Content(self.manifest.sha256, self.manifest.size, facts.rows, facts.digest, facts.plain_size)
+        return Content(self.manifest.sha256, self.manifest.size, facts.rows, facts.plain_size)
 
     @property
     def column_names(self) -> list[str]:
@@ -169,19 +170,22 @@ class Chunk(NamedTuple):
         return [column.name for column in self.facts.columns]
 
 
-def render_ids(ids: Iterable[int]) -> str:
+def render_ids(ids: Sequence[int]) -> str:
     """Write ascending ids as `1-5,7`.
 
     Raises:
         ValueError: They do not ascend.
     """
-    numbers = list(ids)
-    steps = map(sub, numbers[1:], numbers)
-    starts = [0, *compress(count(1), map((1).__ne__, steps))]
-    ends = [*(start - 1 for start in starts[1:]), len(numbers) - 1]
-    runs = [(numbers[start], numbers[end]) for start, end in zip(starts, ends, strict=True)]
-    if any(a[1] >= b[0] for a, b in pairwise(runs)):
+    # The same throughout a run of consecutive ids, and higher in the next one.
+    offsets = list(map(sub, ids, count()))
+    if offsets != sorted(offsets):
         raise ValueError("the ids do not ascend")
+    runs: list[Run] = []
+    start = 0
+    while start < len(ids):
+        end = bisect_right(offsets, offsets[start], start)
+        runs.append((ids[start], ids[end - 1]))
+        start = end
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 

@@ -31,14 +31,12 @@ class Content(NamedTuple):
         sha256: The file's own SHA-256, in lower-case hexadecimal.
         size: The file's size in bytes.
         rows: How many rows are in it.
-        digest: The SHA-256 of the rows' CSV, without the header, in lower-case hexadecimal.
         plain_size: Its size when unpacked, in bytes.
     """
 
     sha256: str
     size: int
     rows: int
-    digest: str
     plain_size: int
 
 
@@ -59,12 +57,14 @@ class Reading(NamedTuple):
 
     Attributes:
         content: What it holds.
+        digest: The SHA-256 of the rows' CSV, without the header, in lower-case hexadecimal.
         ids: The ids of its rows, in their order.
         oldest: The time of its oldest row, as PostgreSQL writes it; empty if there are no rows.
         newest: Likewise.
     """
 
     content: Content
+    digest: str
     ids: list[int]
     oldest: str
     newest: str
@@ -74,11 +74,13 @@ class Piece(NamedTuple):
     """A piece of CSV, and which rows begin in it.
 
     Attributes:
+        rows: What there is of rows in it: all but the header.
         begun: The beginning of a row that the piece before it has begun; None: there is none.
-        text: The piece.
+        text: The rows, perhaps with an end of the piece before it.
         end: Where it ends, but for what the next piece goes on with.
     """
 
+    rows: bytes
     begun: re.Match[bytes] | None
     text: bytes
     end: int
@@ -103,11 +105,10 @@ class Piece(NamedTuple):
 
 
 class Rows:
-    """Takes CSV in pieces, digests its rows, and finds how they begin."""
+    """Takes CSV in pieces, and finds its rows and how they begin."""
 
     def __init__(self) -> None:
         self.size = 0
-        self._digest = hashlib.sha256()
         self._header: bytes | None = b""
         # What may be the beginning of one: from a line end on.
         self._begun = b"\n"
@@ -119,23 +120,17 @@ class Rows:
             self._header += piece
             _, newline, piece = self._header.partition(b"\n")
             if not newline:
-                return Piece(None, b"", 0)
+                return Piece(b"", None, b"", 0)
             self._header = None
-        self._digest.update(piece)
-        begun = None
+        text, begun = piece, None
         if len(piece) < _HEAD_BYTES:
-            piece = self._begun + piece
+            text = self._begun + piece
         elif self._begun:
             begun = _HEAD.match(self._begun + piece[:_HEAD_BYTES])
-        end = piece.rfind(b"\n", max(0, len(piece) - _HEAD_BYTES))
-        end = len(piece) if end < 0 else end
-        self._begun = piece[end:]
-        return Piece(begun, piece, end)
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of the rows so far, in lower-case hexadecimal."""
-        return self._digest.hexdigest()
+        end = text.rfind(b"\n", max(0, len(text) - _HEAD_BYTES))
+        end = len(text) if end < 0 else end
+        self._begun = text[end:]
+        return Piece(piece, begun, text, end)
 
 
 class _Hashed:
@@ -185,16 +180,18 @@ def read(stream: Readable) -> Reading:
     Raises:
         ContentError: It can't be unpacked.
     """
-    hashed, rows = _Hashed(stream), Rows()
+    hashed, rows, digest = _Hashed(stream), Rows(), hashlib.sha256()
     ids: list[int] = []
     times: list[bytes] = []
     for block in unpacked(hashed):
-        if heads := rows.feed(block).heads():
+        piece = rows.feed(block)
+        digest.update(piece.rows)
+        if heads := piece.heads():
             ids += [int(number) for number, _ in heads]
             # As PostgreSQL writes times, their texts are in their order.
             times += (min(heads, key=_TIME)[1], max(heads, key=_TIME)[1])
-    content = Content(hashed.sha256, hashed.size, len(ids), rows.digest, rows.size)
-    return Reading(content, ids, min(times, default=b"").decode(), max(times, default=b"").decode())
+    content = Content(hashed.sha256, hashed.size, len(ids), rows.size)
+    return Reading(content, digest.hexdigest(), ids, min(times, default=b"").decode(), max(times, default=b"").decode())
 
 
 _TIME = itemgetter(1)

@@ -30,7 +30,7 @@ class Packed(NamedTuple):
 
 
 class Packer:
-    """Takes the output of COPY, packs it into a file and digests it on the way: `async with Packer(file) as packer`.
+    """Takes the output of COPY, packs it into a file and digests that on the way: `async with Packer(file) as packer`.
 
     Args:
         file: The file, open and empty. It may be closed when the block has ended, however it has ended.
@@ -39,6 +39,8 @@ class Packer:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._rows = Rows()
+        # Rows are digested only when they are read back: that what is unpacked is what was packed, each frame's
+        # checksum says.
         self._packing = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
         self._digest = hashlib.sha256()
         self._first: Head | None = None
@@ -83,7 +85,7 @@ class Packer:
         await self._settle()
         if self._first is None or self._last is None:
             return None
-        content = Content(self._digest.hexdigest(), self._file.tell(), rows, self._rows.digest, self._rows.size)
+        content = Content(self._digest.hexdigest(), self._file.tell(), rows, self._rows.size)
         return Packed(content, self._first, self._last)
 
     async def _hand_over(self) -> None:

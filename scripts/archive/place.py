@@ -138,9 +138,7 @@ class Archive:
             ObjectError: It can't be read.
         """
         reading = await self.read(key)
-        wrong = [field for field in Content._fields if getattr(reading.content, field) != getattr(expected, field)]
-        if wrong:
-            raise ObjectDamagedError(f"{self.location}/{key} is damaged: its {', '.join(wrong)} is not {said}")
+        self._compare(key, reading.content._asdict(), expected._asdict(), said)
         return reading
 
     async def verify(self, chunk: Chunk) -> None:
@@ -150,9 +148,15 @@ class Archive:
             ObjectDamagedError: It is not what the manifest says.
             ObjectError: It can't be read.
         """
-        reading = await self.read_back(chunk.name.key, chunk.content, "what its manifest says")
-        if render_ids(reading.ids) != chunk.facts.ids:
-            raise ObjectDamagedError(f"{self.location}/{chunk.name.key} is damaged: it has other ids than its manifest")
+        key, facts, said = chunk.name.key, chunk.facts, "what its manifest says"
+        reading = await self.read_back(key, chunk.content, said)
+        found = {"digest": reading.digest, "ids": render_ids(reading.ids)}
+        self._compare(key, found, {"digest": facts.digest, "ids": facts.ids}, said)
+
+    def _compare(self, key: str, found: Mapping[str, object], expected: Mapping[str, object], said: str) -> None:
+        wrong = [name for name, value in expected.items() if found[name] != value]
+        if wrong:
+            raise ObjectDamagedError(f"{self.location}/{key} is damaged: its {', '.join(wrong)} is not {said}")
 
     async def write(self, key: str, file: BinaryIO, sha256: str, orphans: frozenset[str]) -> None:
         """Write a chunk's file; one that an earlier run has left without a manifest is completed, or replaced.

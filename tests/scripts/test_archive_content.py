@@ -1,5 +1,6 @@
 """What is in a file of the archive: whatever the values hold, and however the pieces are cut."""
 
+import asyncio
 import hashlib
 import io
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.archive import content
+from scripts.archive.packing import Packer
 
 HEADER = b"id,changed_at,notes,reason\n"
 TIMES = ("2019-12-31 23:59:59", "2019-12-31 23:59:59.5", "2020-01-01 00:00:00.000001", "2020-01-01 00:00:01")
@@ -54,8 +56,9 @@ def test_a_file_is_read_as_it_was_written(rows: list[Row], data: st.DataObject) 
     assert (reading.oldest, reading.newest) == (min(row[1] for row in rows), max(row[1] for row in rows))
     digest = hashlib.sha256(plain.removeprefix(HEADER)).hexdigest()
     sha256 = hashlib.sha256(packed).hexdigest()
-    assert reading.content == (sha256, len(packed), len(rows), digest, len(plain))
-    assert taken.digest == digest
+    assert reading.content == (sha256, len(packed), len(rows), len(plain))
+    assert reading.digest == digest
+    assert b"".join(piece.rows for piece in whole) == plain.removeprefix(HEADER)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,30 @@ def test_a_file_that_was_changed_is_not_read_as_what_it_was(change: Callable[[by
     expected = content.read(io.BytesIO(packed)).content
     with suppress(content.ContentError):
         assert content.read(io.BytesIO(change(packed))).content != expected
+
+
+def test_what_is_packed_wrongly_is_not_read() -> None:
+    async def pack() -> bytes:
+        with io.BytesIO() as file:
+            async with Packer(file) as packer:
+                await packer.write(csv_of([(number, TIMES[0], "note", None) for number in range(1, 20_000)]))
+                await packer.write(csv_of([(20_000, TIMES[0], "note", None)]).removeprefix(HEADER))
+                await packer.close(20_000)
+            return file.getvalue()
+
+    packed = asyncio.run(pack())
+    assert content.read(io.BytesIO(packed)).content.rows == 20_000
+    # The rows are not digested on their way into the file: each frame's checksum stands for that.
+    rest, frames = packed, 0
+    while rest:
+        unpacking = zstandard.ZstdDecompressor().decompressobj()
+        unpacking.decompress(rest)
+        end = len(packed) - len(rest := unpacking.unused_data)
+        changed = packed[: end - 1] + bytes([packed[end - 1] ^ 1]) + rest
+        with pytest.raises(content.ContentError, match="checksum"):
+            content.read(io.BytesIO(changed))
+        frames += 1
+    assert frames == 2
 
 
 @pytest.mark.parametrize(
