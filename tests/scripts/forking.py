@@ -67,8 +67,10 @@ class Forked:
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it has not ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        # That it has is told a moment after the process is gone.
+        with suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self.pid, number)
 
     def wait(self, seconds: float) -> int | None:
         """Wait for its end; its exit status, None if it still runs."""
