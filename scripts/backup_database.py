@@ -39,7 +39,8 @@ async def work(run: Run[BackupSettings]) -> Outcome:
         tables = await moment.lock(settings.lock_seconds)
         _check_database(run, tables)
         programs = choose(await asyncio.to_thread(installed, settings.programs_directory), moment.major, "a backup")
-        compression = "zstd:1" if await asyncio.to_thread(programs.has_zstd) else "gzip:6"
+        has_zstd = await asyncio.to_thread(programs.has_zstd)
+        compression = f"zstd:{settings.zstd_level}" if has_zstd else "gzip:6"
         if not run.dry_run:
             settings.backup_directory.mkdir(parents=True, exist_ok=True)
         await _check_space(run, local, moment)

@@ -44,12 +44,15 @@ def test_a_backup_is_a_dump_and_a_manifest_that_says_what_is_in_it(jobs: Jobs, s
     assert (contents.major, facts.client_major) == (18, 18)
 
 
-def test_a_client_that_can_compresses_with_zstd(
+def test_a_client_that_can_compresses_with_zstd_as_hard_as_is_asked(
     postgres17: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jobs = Jobs(postgres17, tmp_path, monkeypatch, capsys)
-    assert jobs.backup(postgres17.url("live")).details["compression"] == "zstd:1"
-    assert jobs.verify().code == Exit.OK
+    fast = jobs.backup(postgres17.url("live"))
+    assert (fast.details["compression"], jobs.verify().code) == ("zstd:1", Exit.OK)
+    small = jobs.backup(postgres17.url("live"), UNIONCORE_BACKUP_ZSTD_LEVEL="6")
+    assert (small.details["compression"], jobs.verify().code) == ("zstd:6", Exit.OK)
+    assert small.details["size"] < fast.details["size"]
 
 
 def test_what_is_written_while_the_backup_runs_does_not_disturb_it(jobs: Jobs, live_url: str) -> None:

@@ -56,13 +56,12 @@ def proportional(audit_rows: int, *, payments: int | None = None, members: int |
     )
 
 
-def server(scales: dict[str, Scale], *, major: int = 18) -> EmbeddedPostgres:
+def server(scales: dict[str, Scale]) -> EmbeddedPostgres:
     """Make the server, not started, that holds databases of these scales in its cache."""
     rows = sum(scale.audit_events + scale.payments + scale.members for scale in scales.values())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     buffers = min(memory // 3, 256 * _MEGABYTE + rows * _ROW_BYTES)
     return EmbeddedPostgres(
-        major,
         settings={
             "shared_buffers": f"{buffers // _MEGABYTE}MB",
             "shared_preload_libraries": "pg_stat_statements",
