@@ -80,6 +80,16 @@ class Compose:
         self("up", "--detach", "--wait", "--wait-timeout", str(HEALTHY_SECONDS))
         return time.monotonic() - began
 
+    def down(self) -> None:
+        """Remove the containers; the volumes stay.
+
+        Docker 20.10 may hold a network to be in use that no container is in any more (moby#42119): that one may stay,
+        and `up` takes it again.
+        """
+        done = self.run("down")
+        assert done.returncode == 0 or "has active endpoints" in done.stderr.splitlines()[-1], done.stderr
+        assert not self.containers()
+
     def containers(self) -> dict[str, dict[str, Any]]:
         """What docker inspect says of every container, by service."""
         if not (ids := docker("ps", "--all", "--quiet", "--filter", self._mine()).split()):

@@ -178,7 +178,13 @@ def test_data_survive(demo: Compose, again: tuple[str, ...]) -> None:
     password = demo("exec", "-T", "demo-data", "cat", "/run/secrets/grafana_admin_password")
     stopped = time.time()
     for command in again:
-        demo.up() if command == "up" else demo(command)
+        match command:
+            case "up":
+                demo.up()
+            case "down":
+                demo.down()
+            case _:
+                demo(command)
 
     # Zero as long as the database is not up again.
     assert until(lambda: (found := members_and_restore(demo))[0] and found, "members") == (members, finished)
