@@ -202,8 +202,8 @@ def test_what_is_not_measured_is_not_called_well(demo: Prometheus) -> None:
 
 
 def test_the_past_leads_up_to_the_present(demo: Prometheus) -> None:
-    # Where the past ends and what is measured begins, nothing jumps, or alerts would fire. But at the local's midnight a
-    # day's payments leave the window: what is before that, or too close to it, is no measure of them.
+    # Where the past ends and what is measured begins, nothing jumps, or alerts would fire. But at the local's midnight
+    # a day's payments leave the window: what is before that, or too close to it, is no measure of them.
     now_there = datetime.now(ZoneInfo("America/Los_Angeles"))
     today = 60 * now_there.hour + now_there.minute - 20  # minutes that can be looked at
     for metric, tolerance in {
