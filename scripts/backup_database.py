@@ -35,8 +35,8 @@ async def work(run: Run[BackupSettings]) -> Outcome:
     settings = run.settings
     local, offsite = open_shelves(settings)
     name = name_at(run.started_at, encrypted=bool(age.split(settings.age_recipients)))
-    async with run.connect() as connection, snapshot(connection) as moment:
-        tables = await moment.lock(settings.lock_seconds)
+    async with run.connect() as connection, snapshot(connection, lock_seconds=settings.lock_seconds) as moment:
+        tables = moment.tables
         _check_database(run, tables)
         programs = choose(await asyncio.to_thread(installed, settings.programs_directory), moment.major, "a backup")
         has_zstd = await asyncio.to_thread(programs.has_zstd)

@@ -1,19 +1,24 @@
 """Reads what a database holds in one snapshot, which pg_dump can share."""
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
+
+import asyncpg
 
 from scripts.backup import catalog
 from scripts.backup.contents import Contents, Table
 from scripts.job.console import Meter
+from scripts.job.exits import Exit, JobError
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
+    from asyncpg.transaction import Transaction
 
 _LONG = 160  # characters; a definition that is longer is kept as its hash
 _LANE = 1 << 64
+_ATTEMPTS = 20
 
 
 class Snapshot:
@@ -24,35 +29,19 @@ class Snapshot:
         size: The database's size in bytes.
         major: The server's major version.
         version: Its whole version.
+        tables: Those that can't be altered or dropped while the snapshot is open, as SCHEMA.TABLE, not quoted.
     """
 
-    def __init__(self, connection: "Connection[Record]", snapshot: str, facts: "Record") -> None:
+    def __init__(
+        self, connection: "Connection[Record]", snapshot: str, facts: "Record", tables: Sequence["Record"]
+    ) -> None:
         self._connection = connection
         self._facts = facts
         self.id = snapshot
+        self.tables = [table["plain_name"] for table in tables]
         self.size: int = facts["size"]
         self.major: int = facts["major"]
         self.version: str = facts["version"]
-
-    async def lock(self, seconds: float) -> list[str]:
-        """Keep every table from being altered or dropped while the snapshot is open; reading and writing go on.
-
-        Args:
-            seconds: How long to wait for one that another session holds.
-
-        Returns:
-            The tables, as SCHEMA.TABLE, not quoted.
-
-        Raises:
-            asyncpg.PostgresError: It can't be had in time, or not at all.
-        """
-        tables = await self._connection.fetch(catalog.TABLES)
-        await self._connection.execute("select set_config('lock_timeout', $1, true)", f"{seconds * 1000:.0f}")
-        if tables:
-            await self._connection.execute(
-                f"lock table only {', only '.join(table['name'] for table in tables)} in access share mode"
-            )
-        return [table["plain_name"] for table in tables]
 
     async def sequences(self) -> dict[str, int]:
         """Return each sequence's next value, as it is now: sequences are in no snapshot."""
@@ -121,16 +110,20 @@ class Snapshot:
 
 
 @asynccontextmanager
-async def snapshot(connection: "Connection[Record]") -> AsyncIterator[Snapshot]:
+async def snapshot(connection: "Connection[Record]", *, lock_seconds: float | None = None) -> AsyncIterator[Snapshot]:
     """Open a snapshot: a read-only transaction that lasts as long as the block.
 
     Args:
         connection: A connection that is used for nothing else meanwhile.
+        lock_seconds: Keep every table from being altered, truncated or dropped while the snapshot is open; reading and
+            writing go on. So many seconds are waited for a table that another session holds. None: no lock is taken.
 
     Raises:
-        asyncpg.PostgresError: The server refuses.
+        asyncpg.PostgresError: The server refuses, or a table can't be had in time.
+        JobError: Tables come and go all the time.
     """
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    transaction, tables = await _begin(connection, lock_seconds)
+    try:
         # Not with a plain SET: no version knows all of them.
         await connection.execute(
             "select set_config(name, value, true) from unnest($1::text[], $2::text[]) pinned(name, value)"
@@ -140,7 +133,41 @@ async def snapshot(connection: "Connection[Record]") -> AsyncIterator[Snapshot]:
         )
         exported = await connection.fetchval("select pg_export_snapshot()")
         (facts,) = await connection.fetch(catalog.DATABASE)
-        yield Snapshot(connection, exported, facts)
+        yield Snapshot(connection, exported, facts, tables)
+    finally:
+        # A connection that is lost has no transaction to end.
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await transaction.rollback()
+
+
+async def _begin(
+    connection: "Connection[Record]", lock_seconds: float | None
+) -> tuple["Transaction", Sequence["Record"]]:
+    """Begin a transaction whose snapshot is younger than its locks, and return what it has locked.
+
+    A table that was truncated, or rewritten by ALTER TABLE, after the snapshot was taken looks empty in it, and no
+    error tells (PostgreSQL's documentation, "Caveats" of MVCC). So no statement that takes the snapshot may come before
+    LOCK TABLE, which waits for whoever does that.
+    """
+    for _ in range(_ATTEMPTS):
+        tables = await connection.fetch(catalog.TABLES) if lock_seconds is not None else []
+        transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+        await transaction.start()
+        if not tables:
+            return transaction, tables
+        try:
+            await connection.execute(f"set local lock_timeout = {max(1, round((lock_seconds or 0) * 1000))}")
+            await connection.execute(
+                f"lock table only {', only '.join(table['name'] for table in tables)} in access share mode"
+            )
+            # Those that were made or renamed meanwhile are not locked.
+            locked = {table["oid"] for table in tables}
+            if locked == {table["oid"] for table in await connection.fetch(catalog.TABLES)}:
+                return transaction, tables
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+            pass  # It was dropped meanwhile.
+        await transaction.rollback()
+    raise JobError(Exit.FAILED, f"tables were made or dropped during each of {_ATTEMPTS} attempts to lock them all")
 
 
 def _short(definition: str | None) -> str:
