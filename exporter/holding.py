@@ -25,7 +25,6 @@ class TableState(NamedTuple):
 
     Attributes:
         oid: Its own.
-        attributes: How many columns it has, dropped ones with them.
         filenode: Its file's name: another one after TRUNCATE or a rewrite.
         plain: Whether its rows are its own: it is no view, and not partitioned or inherited.
         inserted: Rows inserted since the counters began.
@@ -35,7 +34,6 @@ class TableState(NamedTuple):
     """
 
     oid: int
-    attributes: int
     filenode: int
     plain: bool
     inserted: int
@@ -58,6 +56,7 @@ class Pulse:
             do not count what is replayed: there, nothing that was counted is believed again.
         statistics: Whether the counters can be believed (`track_counts` is on, `settled`).
         epoch: Changes with every start of the server, every recovery from a crash, and every reset of the counters.
+        shape: Of what the tables are made (`exporter.schema.SHAPE`).
         tables: The state of each table that a collector reads.
     """
 
@@ -66,6 +65,7 @@ class Pulse:
     settled: bool
     statistics: bool
     epoch: str
+    shape: str
     tables: Mapping[str, TableState]
 
     def state_of(self, tables: Iterable[str], *, inserts: bool = True) -> tuple[object, ...] | None:

@@ -20,7 +20,7 @@ from exporter.database import Database, DatabaseDownError, Link, StatementError
 from exporter.facts import TABLES
 from exporter.holding import CountPolicy, Pulse, Taken
 from exporter.metrics import CollectError, Family
-from exporter.schema import Schema, literal
+from exporter.schema import SHAPE, Schema, literal
 from exporter.windows import Windows
 
 SCHEMA = "schema"
@@ -38,14 +38,14 @@ def _combine(statements: Mapping[str, Statement]) -> str:
     """Return one select of (collector, Row's columns, clock) for several statements.
 
     The clock is read as each row leaves its part, so the last of each says when that was finished. The first
-    row tells the snapshot, which all parts share.
+    row tells the snapshot, which all parts share, and the shape of the tables in it.
     """
     parts = "\n union all\n".join(
         f"select {literal(name)}, part.*, clock_timestamp() from ({statement.sql}) part(metric, a, b, value, at)"
         for name, statement in statements.items()
     )
     return f"""
-    select '{_SNAPSHOT}' as collector, pg_current_snapshot()::text as metric, null::text as a, null::text as b,
+    select '{_SNAPSHOT}' as collector, pg_current_snapshot()::text as metric, {SHAPE} as a, null::text as b,
            null::float8 as value, null::timestamptz as at, clock_timestamp() as clock
      union all
     {parts}"""
@@ -56,6 +56,7 @@ class _Read:
     """What one combined statement brought."""
 
     snapshot: str
+    shape: str
     rows: Mapping[str, Sequence[Row]]
     seconds: Mapping[str, float]
 
@@ -70,7 +71,7 @@ def _split(names: Iterable[str], records: Sequence[Sequence[Any]]) -> _Read:
             began = finished
         seconds[collector] = (clock - began).total_seconds()
         finished = clock
-    return _Read(records[0][1], rows, seconds)
+    return _Read(records[0][1], records[0][2], rows, seconds)
 
 
 class Reader:
@@ -143,10 +144,9 @@ class Reader:
 
     async def resolve(self, link: Link, pulse: Pulse) -> Schema:
         """Return where each fact is, looked up anew if that may have changed."""
-        signature = {table: (state.oid, state.attributes) for table, state in pulse.tables.items()}
         old = self.schema
         age = time.monotonic() - self._reflected_at
-        if old and old.signature == signature and not self._failing and age < self._policy.recount_seconds:
+        if old and old.shape == pulse.shape and not self._failing and age < self._policy.recount_seconds:
             return old
         self.schema = await link.reflect(TABLES)
         self._reflected_at = time.monotonic()
@@ -233,12 +233,12 @@ class _Look:
         together = [name for name in wanted if not reader.is_apart(name)]
         alone = [name for name in wanted if reader.is_apart(name)]
         try:
-            await self._read(together, wanted, statements, pulse)
+            await self._read(together, wanted, statements, schema, pulse)
         except StatementError:
             alone = together + alone if len(together) > 1 else alone + together
         for name in alone:
             try:
-                await self._read([name], wanted, statements, pulse)
+                await self._read([name], wanted, statements, schema, pulse)
             except StatementError as error:
                 reader.failed(name, statement=True)
                 self._board.record(name, Outcome(error=str(error)))
@@ -248,6 +248,7 @@ class _Look:
         names: Sequence[str],
         wanted: Mapping[str, DatabaseCollector],
         statements: Mapping[str, Statement],
+        schema: Schema,
         pulse: Pulse,
     ) -> None:
         if not names:
@@ -256,11 +257,17 @@ class _Look:
         seconds = reader.statement_limit(self._deadline - time.monotonic())
         await self._link.limit(statement=seconds, lock=reader.lock_limit(seconds))
         windows, horizon = reader.windows(pulse.now), reader.horizon(pulse.now)
-        parameters = windows.parameters(horizon)
+        parameters = windows.parameters(horizon) | {"tables": list(TABLES)}
         for name in names:
             parameters.update(statements[name].parameters)
         sql = _combine({name: statements[name] for name in names})
         read = _split(names, await self._link.read(reader.text(sql), parameters))
+        if read.shape != schema.shape:
+            # What was counted may be something else than what was meant.
+            for name in names:
+                reader.failed(name, statement=False)
+                self._board.record(name, Outcome(error="the tables were altered while they were being counted"))
+            return
         for name in names:
             wanted[name].absorb(read.rows[name], Taken(pulse, read.snapshot, windows, horizon))
             self._publish(wanted[name], pulse, read.seconds.get(name, 0.0))

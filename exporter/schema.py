@@ -31,9 +31,23 @@ _KINDS: Mapping[str, Kind] = {
     "bool": "bool",
 }
 
+# All that a reflection depends on, in one number: the tables' names, columns, types and row security, the enums'
+# labels. A sum, so that nothing need be sorted; each part is hashed with what it is of, so that no two can change
+# places unseen.
+SHAPE = """
+(select coalesce(
+          sum(hashtextextended(a.attname, hashint8extended(a.atttypid::bigint, hashint8extended(c.oid::bigint,
+              hashtextextended(c.relname,
+                               a.attnum * 4 + c.relrowsecurity::int * 2 + c.relforcerowsecurity::int)))))
+          + (select coalesce(sum(hashtextextended(e.enumlabel, e.oid::bigint)), 0) from pg_catalog.pg_enum e), 0)::text
+   from pg_catalog.pg_class c
+   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+  where c.relname = any(cast(:tables as text[])) and c.relkind in ('r', 'p', 'v', 'm', 'f')
+    and pg_catalog.pg_table_is_visible(c.oid))
+"""
 # Readable without privileges on the tables, and takes no lock on them: works while a migration holds one.
-REFLECT = """
-select c.relname as table_name, c.oid::bigint as table_oid, c.relnatts::int as attributes,
+REFLECT = f"""
+select {SHAPE} as shape, c.relname as table_name,
        a.attname as column_name, t.typname as type_name,
        has_column_privilege(c.oid, a.attnum, 'select') as readable,
        row_security_active(c.oid) as filtered,
@@ -99,21 +113,23 @@ class Column:
         return f"lower({value}) in ({', '.join(literal(word) for word in sorted(words))})"
 
 
-# A table's identity as the catalog shows it without reading the table: a change means, reflect again.
-Signature = Mapping[str, tuple[int, int]]
-
-
 class Schema:
-    """What reflection found: each fact's column, or why it has none."""
+    """What reflection found: each fact's column, or why it has none.
+
+    Attributes:
+        shape: What `SHAPE` was: another one means, reflect again.
+        columns: The facts that were found.
+        problems: Why others were not.
+    """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Fact] = FACTS) -> None:
         """Resolve every fact from the rows of `REFLECT`."""
         tables: dict[str, dict[str, Mapping[str, Any]]] = {}
-        signature: dict[str, tuple[int, int]] = {}
+        self.shape = "0"
         for row in rows:
             tables.setdefault(row["table_name"], {})[row["column_name"]] = row
-            signature[row["table_name"]] = (row["table_oid"], row["attributes"])
-        self.signature: Signature = signature
+            self.shape = row["shape"]
+        self._tables = frozenset(tables)
         self.columns: dict[str, Column] = {}
         self.problems: dict[str, str] = {}
         for name, fact in facts.items():
@@ -134,7 +150,7 @@ class Schema:
 
     def has_table(self, table: str) -> bool:
         """Say whether a table exists."""
-        return table in self.signature
+        return table in self._tables
 
     def need(self, *facts: str) -> Sequence[Column]:
         """Return the columns of facts.

@@ -16,9 +16,11 @@ from exporter.windows import Windows
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 POLICY = CountPolicy(recount_seconds=300, small_rows=1000)
-STATE = TableState(oid=1, attributes=5, filenode=7, plain=True, inserted=10, updated=3, deleted=1, rows=1001)
+STATE = TableState(oid=1, filenode=7, plain=True, inserted=10, updated=3, deleted=1, rows=1001)
 SMALL = STATE._replace(rows=1000)
-PULSE = Pulse(now=NOW, snapshot="5:5:", settled=True, statistics=True, epoch="start", tables={"a": STATE, "b": STATE})
+PULSE = Pulse(
+    now=NOW, snapshot="5:5:", settled=True, statistics=True, epoch="start", shape="1", tables={"a": STATE, "b": STATE}
+)
 GAUGE = Family("gauge", "A gauge.", ("one",))
 PAIR = Family("pair", "A pair.", ("one", "two"))
 
@@ -87,7 +89,7 @@ def test_a_large_tables_count_is_over_with_any_change_of_it(field: str) -> None:
     assert held().over(with_state(**{field: changed}))
 
 
-@pytest.mark.parametrize("field", ["oid", "attributes", "filenode", "plain", "updated", "deleted"])
+@pytest.mark.parametrize("field", ["oid", "filenode", "plain", "updated", "deleted"])
 def test_where_inserts_are_followed_only_they_leave_the_count_as_it_is(field: str) -> None:
     holding = held(inserts=False)
     assert not holding.over(with_state(inserted=99))
