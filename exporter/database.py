@@ -174,6 +174,9 @@ class Link:
             if error.connection_invalidated or _is_goodbye(error):
                 raise DatabaseDownError(describe(error), stale=self._stale) from error
             raise StatementError(describe(error)) from error
+        except (ValueError, ArithmeticError) as error:
+            # asyncpg, of a value for which Python has none; the session goes on.
+            raise StatementError(f"a value can't be read: {describe(error)}") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError) as error:
             raise DatabaseDownError(describe(error), stale=self._stale) from error
 

@@ -19,6 +19,7 @@ from exporter.counting import DatabaseCollector, Row, Statement
 from exporter.database import Database, DatabaseDownError, Link, StatementError
 from exporter.facts import TABLES
 from exporter.holding import CountPolicy, Pulse, Taken
+from exporter.logs import get_logger
 from exporter.metrics import CollectError, Family
 from exporter.schema import SHAPE, Schema, literal
 from exporter.windows import Windows
@@ -268,9 +269,16 @@ class _Look:
                 reader.failed(name, statement=False)
                 self._board.record(name, Outcome(error="the tables were altered while they were being counted"))
             return
+        taken = Taken(pulse, read.snapshot, windows, horizon)
         for name in names:
-            wanted[name].absorb(read.rows[name], Taken(pulse, read.snapshot, windows, horizon))
-            self._publish(wanted[name], pulse, read.seconds.get(name, 0.0))
+            try:
+                wanted[name].absorb(read.rows[name], taken)
+                self._publish(wanted[name], pulse, read.seconds.get(name, 0.0))
+            except Exception as error:  # noqa: BLE001 - the boundary: it costs only this collector's families
+                get_logger("exporter").exception("a collector failed unexpectedly", collector=name)
+                wanted[name].forget()
+                reader.failed(name, statement=False)
+                self._board.record(name, Outcome(error=f"unexpected {type(error).__name__}: see the log"))
 
     def _publish(self, collector: DatabaseCollector, pulse: Pulse, seconds: float) -> None:
         self._reader.succeeded(collector.name)

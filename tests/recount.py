@@ -181,8 +181,9 @@ def _audit(rows: Rows, moment: Moment) -> Counts:
         for window in moment.windows_of(time):
             if window != "30d":
                 counts["unioncore_audit_events", (window,)] += 1
+    if come := [time for time in times if time <= moment.now]:
+        counts["unioncore_audit_last_event_timestamp_seconds", ()] = _seconds(max(come))
     if times:
-        counts["unioncore_audit_last_event_timestamp_seconds", ()] = _seconds(max(times))
         counts["unioncore_audit_oldest_event_timestamp_seconds", ()] = _seconds(min(times))
     return counts
 

@@ -4,7 +4,7 @@ There is no index on the event time, and the table only grows. But ids are nearl
 primary key is an index on them. So:
 
 - a *survey* finds by bisection the id at which the widest window starts (with a margin, since ids are only
-  nearly in order), and counts from there;
+  nearly in order), and counts from there; where probes tell that they are not in order, it counts the whole table;
 - then each scrape *follows*: it asks for ids above the highest seen, and for the gaps below it, where a row
   that commits late will appear (`exporter.gaps`);
 - altered or removed rows, a new day, or the end of a count's life (`exporter.holding`) bring a new survey.
@@ -36,7 +36,7 @@ AUDIT_EVENTS_TOTAL = Family(
 )
 AUDIT_LAST = Family(
     "unioncore_audit_last_event_timestamp_seconds",
-    "Time of the newest audit event kept, as a Unix timestamp.",
+    "Time of the newest audit event kept whose time has come, as a Unix timestamp.",
     example="time() - unioncore_audit_last_event_timestamp_seconds",
 )
 AUDIT_OLDEST = Family(
@@ -63,6 +63,7 @@ class AuditCollector:
         # The highest id seen; None: not one look was taken, so what is there is not "since the start".
         self._top: int | None = None
         self._gaps: list[Gap] = []
+        self._coming: list[datetime] = []  # when an event's time comes that was written ahead of it
         self._newest: float | None = None
         self._oldest: float | None = None
 
@@ -98,8 +99,11 @@ class AuditCollector:
             self._windows.values.update(dict.fromkeys(known_labels(AUDIT_EVENTS, sql.WINDOWS), 0.0))
             self._newest = self._oldest = None
             self._holding.keep(taken)
+            self._coming = []
         for row in by_metric.get(AUDIT_EVENTS.name, ()):
             self._windows.add(AUDIT_EVENTS, row)
+            if row.at is not None:
+                self._coming.append(row.at)
         for row in by_metric.get(sql.SEEN, ()):
             self._seen[label_value(row.a), label_value(row.b)] += int(row.value or 0)
         self._newest = max(_values(by_metric, sql.NEWEST, self._newest), default=None)
@@ -133,7 +137,11 @@ class AuditCollector:
         """Return the counts as they stand at a moment."""
         samples = [AUDIT_EVENTS(value, *labels) for (_, labels), value in self._windows.at(now).items()]
         samples += [AUDIT_EVENTS_TOTAL(count, *labels) for labels, count in self._seen.items()]
-        samples += [AUDIT_LAST(self._newest)] if self._newest is not None else []
+        newest = [
+            *([] if self._newest is None else [self._newest]),
+            *(at.timestamp() for at in self._coming if at <= now),
+        ]
+        samples += [AUDIT_LAST(max(newest))] if newest else []
         samples += [AUDIT_OLDEST(self._oldest)] if self._oldest is not None else []
         return samples
 

@@ -9,6 +9,10 @@ WINDOWS = ("today", "7d")
 SPAN = 10_000
 # How many rows at each end of the table are asked for the newest and the oldest event.
 ENDS = 10_000
+# So many rows, evenly spread and ever denser towards the window, must be in the order of time for bisection to be
+# believed. Of those that are spread, one or more in as many ids as the window has, within limits: each costs some
+# microseconds, once per survey, and a window that looks small may be what is left of one that is hidden.
+LEAST_SPREAD, MOST_SPREAD, DENSE = 512, 4096, 128
 # The highest id that a sequence gives. A range with two ends is a narrow one to the planner, which does not know how
 # few rows lie above an id: with one end it would read a third of the table, and so all of it.
 HIGHEST = 2**63 - 1
@@ -45,7 +49,8 @@ def _counted(source: str) -> str:
     )
     return f"""
     counted as materialized (
-      select {counts}, max(at) as newest, min(at) as oldest,
+      select {counts}, max(at) filter (where at <= cast(:now as timestamptz)) as newest,
+             min(at) filter (where isfinite(at)) as oldest,
              array_agg(at) filter (where at > cast(:now as timestamptz)
                                      and at <= cast(:horizon as timestamptz)) as coming
         from {source})"""
@@ -68,8 +73,10 @@ def _gaps(ids: str, below: str) -> str:
         ids: The source of the ids that are there, in their order: nothing need be sorted.
         below: From which id on, exclusive; null: from the lowest.
     """
+    # A time far from any calendar must not spoil the answer, and tells nothing of when the ids were taken.
     return f"""
-    select '{GAP}', (id - 1)::text, null, before + 1, at
+    select '{GAP}', (id - 1)::text, null, before + 1,
+           greatest(least(at, cast(:now as timestamptz)), cast(:now as timestamptz) - interval '1 day')
       from (select id, at, lag(id, 1, {below}) over (order by id) as before from {ids}) ids
      where id > before + 1"""
 
@@ -101,7 +108,9 @@ def survey(schema: Schema, events: Family) -> str:
     The first of all has :top null; it tells of all gaps, as does one that finds the highest id lower than that.
 
     The recursion keeps: the row at `low` is older than the target, or the first of all; every row from
-    `high` on is younger (as far as ids are in order, which is what the margin is for).
+    `high` on is younger, as far as ids are in the order of time but for the margin. An import of old events is not in
+    that order, and would hide what was there before it: if any of many probes below `low` is younger than one above it,
+    the whole table is counted.
     """
     identity, time = schema.need("audit.id", "audit.time")
     target = """(cast(:start_7d as timestamptz) - cast(:margin as interval))"""
@@ -109,7 +118,7 @@ def survey(schema: Schema, events: Family) -> str:
     anew = "cast(:top as bigint) is null or (select max(high) from search) < cast(:top as bigint)"
     region_ids = f"(select id, at from region where {anew}) region_ids"
     # Where the region is the whole table, its gaps begin at 1; else nothing is known of what is below it.
-    below = "(select case when max(low) = min(low) then 0 end from search)"
+    below = "(select case when low = first then 0 end from trusted)"
     return f"""
     with recursive {_fresh(schema)},
     search(low, high) as (
@@ -119,10 +128,32 @@ def survey(schema: Schema, events: Family) -> str:
              case when probe.at < {target} then halves.high else halves.middle end
         from (select low, high, (low + high) / 2 as middle from search where high - low > {SPAN}) halves
        cross join lateral ({rows} where {identity} >= halves.middle order by {identity} limit 1) probe),
+    found(first, low, spread) as materialized (
+      select min(low), max(low), greatest({LEAST_SPREAD}, least({MOST_SPREAD},
+             (max(low) - min(low)) / greatest(max(high) - max(low), 1)))::int
+        from search),
+    probes as materialized (
+      select distinct row.id, row.at
+        from found
+       cross join lateral (
+         select low from search union all select high from search
+         union all select found.low - ((found.low - first) * (step / spread::numeric))::bigint
+           from generate_series(0, spread) step
+         union all select found.low - least(power((found.low - first)::float8, step / {DENSE}.0), 9e18)::bigint
+           from generate_series(0, {DENSE}) step) probe(id)
+       cross join lateral ({rows} where {identity} <= least(probe.id, found.low) order by {identity} desc limit 1) row
+       where found.low > first),
+    trusted(first, low) as materialized (
+      select first, case when exists (
+               select from (select at, max(at) over (order by id rows between unbounded preceding and 1 preceding)
+                                         as before
+                              from probes where at <= cast(:now as timestamptz)) probe
+                where before - cast(:margin as interval) > at) then first else low end
+        from found),
     region as not materialized (
       select {identity} as id, {time.instant()} as at, {schema.columns["audit.table"]}::text as tab,
              {schema.columns["audit.action"]}::text as act
-        from audit_logs where {identity} >= (select max(low) from search)),
+        from audit_logs where {identity} >= (select low from trusted)),
     {_counted("region")}
     {_news()}
     union all {_gaps(region_ids, below)}
@@ -132,8 +163,9 @@ def survey(schema: Schema, events: Family) -> str:
     union all select '{TOP}', null, null, max(high), null from search
     union all select '{NEWEST}', null, null, extract(epoch from max(at)), null
       from (select newest as at from counted
-            union all (select at from ({rows} order by {identity} desc limit {ENDS}) l)) n
+            union all (select at from ({rows} order by {identity} desc limit {ENDS}) l
+                        where at <= cast(:now as timestamptz))) n
     union all select '{OLDEST}', null, null, extract(epoch from min(at)), null
       from (select oldest as at from counted
-            union all (select at from ({rows} order by {identity} limit {ENDS}) f)) o
+            union all (select at from ({rows} order by {identity} limit {ENDS}) f where isfinite(at))) o
     union all {_windows(events)}"""
