@@ -86,6 +86,7 @@ class _Deletion:
             return 0
         try:
             await self._make_sure(chunk, stored)
+            await self._run.require_lock()
             deleted = chunk.facts.rows if self._run.dry_run else await guard.delete(self._connection, chunk)
         except JobError as error:
             raise JobError(error.exit, str(error), self.outcome().details) from error

@@ -158,6 +158,8 @@ class _Export:
         reading = await self._place.read_back(name.key, draft.content)
         facts = Facts.of(reading, columns=table.columns, table=table.name, database=table.database)
         chunk = Chunk.of(name, facts, draft.content, started_at=draft.started_at, finished_at=datetime.now(UTC))
+        # Another run may have archived the same rows if the lock is lost.
+        await self._run.require_lock()
         await self._place.commit(chunk)
         self._run.log.debug("archived", chunk=name.key, rows=facts.rows)
         self._chunks.append(name)

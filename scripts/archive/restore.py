@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg import Connection
 
 from exporter.schema import quoted
-from scripts.archive.chunks import Chunk, ChunkName
+from scripts.archive.chunks import Chunk, ChunkName, multirange
 from scripts.archive.content import ContentError, unpacked
 from scripts.archive.place import Archive, open_archive
 from scripts.archive.settings import ArchiveSettings
@@ -80,22 +80,50 @@ async def restore(run: Run[ArchiveSettings], wanted: Wanted) -> Outcome:
         return Outcome(0, details)
     if not chunks:
         raise JobError(Exit.FAILED, f"{place.location} has no such audit events")
-    rows = 0
+    rows, before = 0, list[Chunk]()
     async with run.connect(None, **PINNED) as connection, connection.transaction():
         await _prepare(connection, wanted, chunks)
         with run.progress("restore", sum(chunk.facts.rows for chunk in chunks), "rows") as meter:
             for chunk in chunks:
                 await _stage(connection, place, chunk)
-                condition, arguments = wanted.condition(chunk)
-                columns = ", ".join(map(quoted, chunk.column_names))
-                staged = f"select {columns} from {'.'.join(_STAGE)} where {condition}"
-                try:
-                    status = await connection.execute(f"insert into {wanted.table} ({columns}) {staged}", *arguments)
-                except asyncpg.UniqueViolationError as error:
-                    raise JobError(Exit.REFUSED, f"{wanted.table} has some of these rows already") from error
-                rows += int(status.split()[-1])
+                rows += await _insert(connection, place, wanted, chunk, before)
+                before.append(chunk)
                 meter.advance(chunk.facts.rows)
     return Outcome(rows, {"rows": rows, **details})
+
+
+async def _insert(connection: Connection, place: Archive, wanted: Wanted, chunk: Chunk, before: Sequence[Chunk]) -> int:
+    """Insert what is wanted of the chunk that is staged; return how many rows that is.
+
+    Two runs at once, which no lock kept apart, may have archived the same rows. Such a row is the same in both chunks.
+    """
+    condition, arguments = wanted.condition(chunk)
+    twice = [one for one in before if one.name.first <= chunk.name.last and one.name.last >= chunk.name.first]
+    key, *columns = map(quoted, chunk.column_names)
+    all_columns = ", ".join([key, *columns])
+    staged = f"(select {all_columns} from {'.'.join(_STAGE)} where {condition}) staged"
+    there = f"staged.{key}::int8 <@ (select $5::text::int8multirange)"
+    arguments.append(multirange(one.facts.ids for one in twice))
+    if twice:
+        same = "".join(f" and restored.{name}::text is not distinct from staged.{name}::text" for name in columns)
+        other = await connection.fetchval(
+            f"select min({key}) from {staged} where {there} and not exists"
+            f" (select from {wanted.table} restored where restored.{key}::text = staged.{key}::text{same})",
+            *arguments,
+        )
+        if other is not None:
+            raise JobError(
+                Exit.NOT_VERIFIED,
+                f"audit event {other} is in {place.location}/{chunk.name.key} and, with another content, in "
+                f"{' or '.join(one.name.key for one in twice)}",
+            )
+    try:
+        status = await connection.execute(
+            f"insert into {wanted.table} ({all_columns}) select * from {staged} where not {there}", *arguments
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise JobError(Exit.REFUSED, f"{wanted.table} has some of these rows already") from error
+    return int(status.split()[-1])
 
 
 async def _prepare(connection: Connection, wanted: Wanted, chunks: Sequence[Chunk]) -> None:

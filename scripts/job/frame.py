@@ -30,11 +30,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from asyncpg import Connection
+import asyncpg
 
 from exporter.dsn import Address
 from scripts.job.console import Display, Meter
-from scripts.job.database import program_environment, session
+from scripts.job.database import one_line, program_environment, session
 from scripts.job.exits import Exit, JobError
 from scripts.job.failures import explain
 from scripts.job.locks import advisory_lock, file_lock
@@ -83,6 +83,7 @@ class Run(Generic[S]):
         self.started_at = datetime.now(UTC)
         self._display = display
         self._lock = lock
+        self._holder: asyncpg.Connection | None = None
         self._stack = stack
         self._locking = asyncio.Lock()
         self._application = f"unioncore-ops/{name}"
@@ -103,7 +104,7 @@ class Run(Generic[S]):
         return self._display.progress(description, total, unit)
 
     @asynccontextmanager
-    async def connect(self, address: Address | None = None, **settings: str) -> AsyncIterator[Connection]:
+    async def connect(self, address: Address | None = None, **settings: str) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection, and close it: `async with run.connect() as connection`.
 
         The first one to UnionCore's database also takes the job's lock there, in a session of its own that lasts
@@ -122,9 +123,26 @@ class Run(Generic[S]):
             if self._lock and not address:
                 holder = await self._stack.enter_async_context(self._session(self.address, {}))
                 await advisory_lock(holder, self._lock)
-                self._lock = None
+                self._holder, self._lock = holder, None
         async with self._session(address or self.address, settings) as connection:
             yield connection
+
+    async def require_lock(self) -> None:
+        """Make sure that no other run can have begun: before what two must not both do.
+
+        Raises:
+            JobError: The session with the job's lock has ended (UNREACHABLE).
+        """
+        if not self._holder:
+            return
+        try:
+            await self._holder.execute("select 1")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise JobError(
+                Exit.UNREACHABLE,
+                f"the session with the job's lock has ended ({one_line(error)}), so that another run may be under way: "
+                "run the job again",
+            ) from error
 
     def pg_environment(self, address: Address | None = None) -> dict[str, str]:
         """Return the whole environment for pg_dump, pg_restore or psql, to be given as `env=`.
@@ -136,7 +154,9 @@ class Run(Generic[S]):
             address or self.address, application=self._application, patience=self.settings.connect_seconds
         )
 
-    def _session(self, address: Address, settings: Mapping[str, str]) -> AbstractAsyncContextManager[Connection]:
+    def _session(
+        self, address: Address, settings: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[asyncpg.Connection]:
         return session(
             address, application=self._application, patience=self.settings.connect_seconds, settings=settings
         )
