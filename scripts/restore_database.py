@@ -13,7 +13,7 @@ from scripts.backup.contents import Contents
 from scripts.backup.finding import LATEST, fetched, find
 from scripts.backup.inventory import snapshot
 from scripts.backup.programs import choose, installed
-from scripts.backup.restoring import compare, pg_restore
+from scripts.backup.restoring import compare, pg_restore, set_up
 from scripts.backup.settings import RestoreSettings
 from scripts.backup.shelves import open_shelves
 from scripts.backup.target import target_address
@@ -22,8 +22,6 @@ from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Outcome, Run, run_job
 
 _ALWAYS_THERE = {"schema", "extension"}
-_OWNERLESS = ("--no-owner", "--no-privileges")
-_OVERWRITE = ("--clean", "--if-exists")
 _TALKS_OF_TRANSACTION_TIMEOUT = 17
 
 
@@ -48,6 +46,7 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
             result = await compare(run, contents, target, extra=force)
         except JobError as error:
             raise JobError(error.exit, f"{target} is not as it was backed up: {error}", error.details) from error
+        await set_up(run, contents, target, owners=owners)
     return Outcome(
         sum(table.rows for table in result.tables.values()),
         {
@@ -82,18 +81,26 @@ async def _check_target(
                 f"{target} is not empty: it has {min(names)} and {len(names) - 1} more objects. Restore into a "
                 "new database, or overwrite them with --force-into-non-empty",
             )
-        if owners:
-            missing = await connection.fetch(
-                "select role from unnest($1::text[]) wanted(role) where not exists"
-                " (select from pg_roles where rolname = role)",
-                contents.roles,
+        if moment.encoding != contents.encoding:
+            raise JobError(
+                Exit.REFUSED,
+                f"{target} has the encoding {moment.encoding}, and the backup was made of {contents.encoding}, so that "
+                f"rows could not be compared: make the database with encoding '{contents.encoding}' template template0",
             )
-            if missing:
-                raise JobError(
-                    Exit.REFUSED,
-                    f"{target} lacks the roles {', '.join(role for (role,) in missing)}, which own or may use what is "
-                    "in the backup: create them, or give all to the user of the restore with --no-owner",
-                )
+        missing = await connection.fetch(
+            "select role from unnest($1::text[]) wanted(role) where not exists"
+            " (select from pg_roles where rolname = role)",
+            contents.roles if owners else contents.policy_roles,
+        )
+        if missing:
+            named = ", ".join(role for (role,) in missing)
+            raise JobError(
+                Exit.REFUSED,
+                f"{target} lacks the roles {named}, which own or may use what is in the backup: create them, or give "
+                "all to the user of the restore with --no-owner"
+                if owners
+                else f"{target} lacks the roles {named}, which the backup's row security policies name: create them",
+            )
 
 
 @click.command(

@@ -39,12 +39,7 @@ DATABASE = """
 select d.datname as name, current_setting('server_version_num')::int / 10000 as major,
        split_part(current_setting('server_version'), ' ', 1) as version, pg_encoding_to_char(d.encoding) as encoding,
        d.datcollate as collation, d.datctype as ctype, pg_database_size(d.oid) as size,
-       (select count(*) from pg_largeobject_metadata) as large_objects,
-       array(select distinct r.rolname::text
-               from pg_shdepend s join pg_roles r on r.oid = s.refobjid
-              where s.dbid = d.oid and s.refclassid = 'pg_authid'::regclass
-                and s.classid <> 'pg_database'::regclass
-              order by 1) as roles
+       (select count(*) from pg_largeobject_metadata) as large_objects
   from pg_database d
  where d.datname = current_database()
 """
@@ -52,15 +47,20 @@ select d.datname as name, current_setting('server_version_num')::int / 10000 as 
 _NAMESPACE = r"n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
 
 
-def _own(catalog: str, alias: str) -> str:
-    """Return the condition that an object is of no extension."""
+def own(catalog: str, alias: str) -> str:
+    """Return the condition that an object is of no extension.
+
+    Args:
+        catalog: The catalog that has it.
+        alias: The catalog's name in the statement.
+    """
     return (
         f"not exists (select from pg_depend e where e.classid = 'pg_catalog.{catalog}'::regclass"
         f" and e.objid = {alias}.oid and e.deptype = 'e')"
     )
 
 
-_RELATION = f"{_NAMESPACE} and {_own('pg_class', 'c')}"
+_RELATION = f"{_NAMESPACE} and {own('pg_class', 'c')}"
 
 # Types of PostgreSQL's own of which no value has an empty text; those of others may have any cast to text.
 _BUILT_IN = "y.oid < 16384"
@@ -104,7 +104,7 @@ select format('%I.%I', n.nspname, c.relname) as name, s.seqincrement as step
 # kind, name, definition; a part each.
 _PARTS = (
     f"""
-    select 'schema', quote_ident(n.nspname), '' from pg_namespace n where {_NAMESPACE} and {_own("pg_namespace", "n")}
+    select 'schema', quote_ident(n.nspname), '' from pg_namespace n where {_NAMESPACE} and {own("pg_namespace", "n")}
     """,
     "select 'extension', quote_ident(extname), '' from pg_extension",
     f"""
@@ -156,7 +156,7 @@ _PARTS = (
       left join pg_class c on c.oid = o.conrelid
       left join pg_type y on y.oid = o.contypid
      where o.contype in ('c', 'f', 'p', 'u', 'x') and o.conparentid = 0 and {_NAMESPACE}
-       and (c.oid is null or {_own("pg_class", "c")}) and (y.oid is null or {_own("pg_type", "y")})
+       and (c.oid is null or {own("pg_class", "c")}) and (y.oid is null or {own("pg_type", "y")})
     """,
     f"""
     select 'trigger', format('%I.%I.%I', n.nspname, c.relname, t.tgname),
@@ -185,7 +185,7 @@ _PARTS = (
            format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
            case p.prokind when 'a' then pg_get_function_result(p.oid) else pg_get_functiondef(p.oid) end
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-     where {_NAMESPACE} and {_own("pg_proc", "p")}
+     where {_NAMESPACE} and {own("pg_proc", "p")}
     """,
     # The types of tables and arrays come with what they are of.
     f"""
@@ -197,7 +197,7 @@ _PARTS = (
                      case when y.typnotnull then 'not null' end, 'default ' || y.typdefault,
                      (select 'of ' || format_type(r.rngsubtype, null) from pg_range r where r.rngtypid = y.oid))
       from pg_type y join pg_namespace n on n.oid = y.typnamespace
-     where {_NAMESPACE} and {_own("pg_type", "y")}
+     where {_NAMESPACE} and {own("pg_type", "y")}
        and (y.typtype in ('d', 'e', 'r')
             or y.typtype = 'c' and exists (select from pg_class c where c.oid = y.typrelid and c.relkind = 'c'))
     """,
@@ -217,13 +217,13 @@ _PARTS = (
     f"""
     select 'statistics', format('%I.%I', n.nspname, s.stxname), pg_get_statisticsobjdef(s.oid)
       from pg_statistic_ext s join pg_namespace n on n.oid = s.stxnamespace
-     where {_NAMESPACE} and {_own("pg_statistic_ext", "s")}
+     where {_NAMESPACE} and {own("pg_statistic_ext", "s")}
     """,
     f"""
     select 'event trigger', quote_ident(t.evtname),
            concat_ws(' ', t.evtevent, array_to_string(t.evttags, ','), t.evtfoid::regprocedure, 'enabled', t.evtenabled)
       from pg_event_trigger t
-     where {_own("pg_event_trigger", "t")}
+     where {own("pg_event_trigger", "t")}
     """,
 )
 

@@ -1,6 +1,7 @@
 """What a database holds, to the last row, in a form that can be kept and compared."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import field
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -40,12 +41,15 @@ class Contents:
         ctype: Likewise.
         size: Its size on the server in bytes, indexes and all.
         migration: Where the application's migrations stand; empty if it has none.
-        roles: The owners and grantees of its objects.
+        roles: The roles that it names: owners and grantees of its objects, those of its policies, settings and grants.
+        policy_roles: Of these, the ones without which its policies can't be made.
         large_objects: How many there are.
         tables: The rows of each table.
         sequences: The next value of each sequence: the lowest and the highest that it had while the backup ran, for
             a sequence belongs to no snapshot.
         objects: The definition of every object, by kind and name.
+        settings: The database's own settings, which are in no dump: role or nothing, name, value.
+        grants: Who may use the database, likewise: role or nothing, privilege, whether it may be granted on.
     """
 
     database: str
@@ -61,6 +65,9 @@ class Contents:
     tables: dict[str, Table]
     sequences: dict[str, tuple[int, int]]
     objects: dict[str, dict[str, str]]
+    policy_roles: list[str] = field(default_factory=list)
+    settings: list[tuple[str, str, str]] = field(default_factory=list)
+    grants: list[tuple[str, str, bool]] | None = None
 
     def critical(self) -> dict[str, int | None]:
         """Return the row count of each critical table; None if there is no such table in any schema."""
@@ -102,9 +109,10 @@ def differences(expected: Contents, found: Contents, *, extra: bool = False) -> 
         yield f"the migrations stand at {found.migration or 'nothing'}, not at {expected.migration or 'nothing'}"
     for kind in sorted(expected.objects.keys() | found.objects.keys()):
         here, there = expected.objects.get(kind, {}), found.objects.get(kind, {})
-        # A missing or surplus table has been told.
+        # A missing or surplus table has been told. A new database has a schema public, whatever the other one had.
         if kind != "table":
-            yield from _by_name(kind, here, there, extra=extra)
+            made = {name: there[name] for name in there if kind != "schema" or name in here or name != "public"}
+            yield from _by_name(kind, here, made, extra=extra)
         if kind not in EXACT or expected.major == found.major:
             for name in sorted(here.keys() & there.keys()):
                 if here[name] != there[name]:

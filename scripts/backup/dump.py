@@ -107,6 +107,7 @@ async def write_dump(
     file: BinaryIO,
     *,
     snapshot: str,
+    encoding: str,
     compression: str,
     recipients: Sequence[str],
     tables: Collection[str],
@@ -121,6 +122,7 @@ async def write_dump(
         environment: Tells them where the database is.
         file: The file, open and empty; of no use if this fails.
         snapshot: What to dump, as pg_export_snapshot named it.
+        encoding: The database's.
         compression: `zstd:LEVEL` or `gzip:LEVEL`.
         recipients: Public keys of age to encrypt it for; none: it is not encrypted.
         tables: The tables of which it must have rows, as SCHEMA.TABLE, not quoted.
@@ -140,6 +142,8 @@ async def write_dump(
         f"--snapshot={snapshot}",
         f"--lock-wait-timeout={lock_seconds * 1000:.0f}",
         "--no-password",
+        # In the database's own encoding, what is not ASCII could not be told in the programs' words.
+        *([] if encoding == "SQL_ASCII" else ["--encoding=UTF8"]),
     ]
     checker_words = [programs.path("pg_restore"), "--verbose", "--file=/dev/null"]
     sink = _Sink(file)

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.manifests import PROOF_SUFFIX, Manifest
+from exporter.manifests import MANIFEST_SUFFIX, Manifest
 from scripts.backup import age
 from scripts.backup.sealing import Facts
 from scripts.backup.settings import AnyBackups, BackupsSettings
-from scripts.backup.shelves import LocalShelf, Shelf, open_s3
+from scripts.backup.shelves import LocalShelf, Shelf, is_name, open_s3
 from scripts.dev.processes import make_directory, remove_directory
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Run
@@ -81,7 +81,7 @@ async def _newest(shelf: Shelf) -> str:
     newest = listing.backups[-1].manifest.name if listing.backups else ""
     # A name tells the time. What was to be the newest backup and is none must not hide behind an older one.
     for rejected in listing.rejected:
-        if rejected.file > newest and not rejected.file.endswith(PROOF_SUFFIX):
+        if rejected.file > newest and is_name(rejected.file.removesuffix(MANIFEST_SUFFIX)):
             raise JobError(Exit.NOT_VERIFIED, f"{shelf.dumps.location}/{rejected.file} is no backup: {rejected.reason}")
     if not newest:
         raise JobError(Exit.NOT_VERIFIED, f"there is no complete backup in {shelf.dumps.location}")

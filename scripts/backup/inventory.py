@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from scripts.backup import catalog
+from scripts.backup.around import ROLES, read_around
 from scripts.backup.contents import Contents, Table
 from scripts.job.console import Meter
 from scripts.job.exits import Exit, JobError
@@ -29,6 +30,7 @@ class Snapshot:
         size: The database's size in bytes.
         major: The server's major version.
         version: Its whole version.
+        encoding: The database's encoding, as `UTF8`.
         tables: Those that can't be altered or dropped while the snapshot is open, as SCHEMA.TABLE, not quoted.
     """
 
@@ -42,17 +44,19 @@ class Snapshot:
         self.size: int = facts["size"]
         self.major: int = facts["major"]
         self.version: str = facts["version"]
+        self.encoding: str = facts["encoding"]
 
     async def sequences(self) -> dict[str, int]:
         """Return each sequence's next value, as it is now: sequences are in no snapshot."""
         found = await self._connection.fetch(catalog.SEQUENCES)
+        # Numeric, for the next value of one that is at its end is no bigint.
         parts = [
-            f"select {index} as index, last_value + case when is_called then {sequence['step']} else 0 end as next"
-            f" from {sequence['name']}"
+            f"select {index} as index, last_value::numeric + case when is_called then {sequence['step']} else 0 end"
+            f" as next from {sequence['name']}"
             for index, sequence in enumerate(found)
         ]
         rows = await self._connection.fetch(" union all ".join(parts)) if parts else []
-        return {found[row["index"]]["name"]: row["next"] for row in rows}
+        return {found[row["index"]]["name"]: int(row["next"]) for row in rows}
 
     async def objects(self) -> dict[str, dict[str, str]]:
         """Return the definition of every object, by kind and name."""
@@ -72,6 +76,8 @@ class Snapshot:
         """
         before = await self.sequences()
         objects = await self.objects()
+        roles = await self._connection.fetch(ROLES)
+        around = await read_around(self._connection)
         found = await self._connection.fetch(catalog.TABLES)
         tables: dict[str, Table] = {}
         migration = ""
@@ -86,12 +92,15 @@ class Snapshot:
             database=self._facts["name"],
             major=self.major,
             version=self.version,
-            encoding=self._facts["encoding"],
+            encoding=self.encoding,
             collation=self._facts["collation"],
             ctype=self._facts["ctype"],
             size=self.size,
             migration=migration,
-            roles=self._facts["roles"],
+            roles=[role["name"] for role in roles],
+            policy_roles=[role["name"] for role in roles if role["in_policy"]],
+            settings=around.settings,
+            grants=around.grants,
             large_objects=self._facts["large_objects"],
             tables=tables,
             sequences={name: (value, value) for name, value in before.items()},

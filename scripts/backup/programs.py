@@ -143,7 +143,7 @@ class Child:
 
     def said(self) -> str:
         """Return all that it wrote to standard error."""
-        return self._words.read_text(errors="replace")
+        return self._words.read_text(encoding="utf-8", errors="replace")
 
     def complaint(self) -> str:
         """Return one line that says how it failed."""

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import asyncpg
+
 from exporter.dsn import Address
+from scripts.backup.around import missing
 from scripts.backup.contents import Contents, differences
 from scripts.backup.inventory import snapshot
 from scripts.backup.programs import Programs, run_program
 from scripts.backup.settings import AnyBackups
+from scripts.job.database import one_line
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Run
 
@@ -72,6 +76,33 @@ async def compare(run: Run[AnyBackups], expected: Contents, target: Address, *, 
     if problems:
         raise JobError(Exit.NOT_VERIFIED, summary(problems), {"differences": problems[:_SHOWN]})
     return found
+
+
+async def set_up(run: Run[AnyBackups], expected: Contents, target: Address, *, owners: bool) -> None:
+    """Give a restored database its own settings and grants, which are in no dump.
+
+    Args:
+        run: Of this job.
+        expected: What was backed up.
+        target: The database.
+        owners: Give also what is a role's; else it is only told.
+
+    Raises:
+        JobError: That is not allowed (FAILED); the message has the SQL to run.
+    """
+    async with run.connect(target) as connection:
+        for statement in await missing(connection, expected, owners=owners):
+            try:
+                await connection.execute(statement)
+            except asyncpg.PostgresError as error:
+                raise JobError(
+                    Exit.FAILED,
+                    f"every row is in {target} and compared, but the database has not all of its own settings and "
+                    f"grants: {one_line(error)}: let its owner or a superuser run, in this database: {statement};",
+                ) from error
+            run.log.info("the database is set up as it was", sql=statement)
+        for statement in [] if owners else await missing(connection, expected, owners=True):
+            run.log.warning("left out, as the owners are: run it once the role is there", sql=statement)
 
 
 def summary(problems: Sequence[str]) -> str:

@@ -40,6 +40,11 @@ def name_at(moment: datetime, *, encrypted: bool) -> str:
     return f"{_STEM}{milliseconds}Z.dump{AGE_SUFFIX if encrypted else ''}"
 
 
+def is_name(name: str) -> bool:
+    """Say whether a dump may have a name: one that `name_at` made."""
+    return _NAME.fullmatch(name) is not None
+
+
 class Shelf:
     """One place of backups.
 

@@ -16,6 +16,7 @@ from exporter.manifests import MANIFEST_SUFFIX
 from exporter.settings import ConfigurationError
 from scripts.backup.sealing import unseal
 from scripts.backup.shelves import name_at
+from scripts.dev.generate import SCALES, create
 from scripts.dev.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from tests.scripts.backing import Jobs
@@ -177,3 +178,57 @@ def test_the_manifest_is_json_that_other_programs_can_read(jobs: Jobs, live_url:
     assert manifest["format"] == 1
     assert manifest["contents"]["tables"]["public.members"]["rows"] == 200
     assert manifest["contents"]["migration"] == "3f0166296a87"
+
+
+def test_a_database_in_another_encoding_is_backed_up_with_its_odd_names_and_restored_into_its_own_encoding_only(
+    jobs: Jobs, postgres: EmbeddedPostgres
+) -> None:
+    latin = "encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0"
+    postgres.psql(f"create database latin {latin}; create database latin_too {latin}")
+    postgres.create_database("utf8", template="template0")
+    try:
+        create(postgres.url("latin"), "live", SCALES["small"], seed=1)
+        postgres.psql(
+            """create table "größe" (id integer primary key, "maß" text); insert into "größe" values (1, 'é')""",
+            "latin",
+        )
+        ended = jobs.backup(postgres.url("latin"))
+        assert ended.code == Exit.OK, ended.error
+        assert jobs.verify().code == Exit.OK
+        refused = jobs.restore(url=postgres.url("utf8"))
+        assert refused.code == Exit.REFUSED
+        assert "has the encoding UTF8, and the backup was made of LATIN1" in refused.error
+        assert jobs.restore(url=postgres.url("latin_too")).code == Exit.OK
+        assert postgres.psql('select "maß" from "größe"', "latin_too") == "é"
+    finally:
+        for name in ("latin", "latin_too", "utf8"):
+            postgres.drop_database(name)
+
+
+def test_a_database_without_the_schema_public_and_with_a_sequence_at_its_end_is_verified_and_restored(
+    jobs: Jobs, live_url: str, postgres: EmbeddedPostgres
+) -> None:
+    database = live_url.rpartition("/")[2]
+    postgres.psql(
+        "create sequence ended; select setval('ended', 9223372036854775807); alter schema public rename to local;"
+        " create sequence local.back increment -1; select setval('local.back', -9223372036854775808)",
+        database,
+    )
+    postgres.create_database("again", template="template0")
+    try:
+        ended = jobs.backup(live_url)
+        assert ended.code == Exit.OK, ended.error
+        verified = jobs.verify()
+        assert verified.code == Exit.OK, verified.error
+        restored = jobs.restore(url=postgres.url("again"))
+        assert restored.code == Exit.OK, restored.error
+    finally:
+        postgres.drop_database("again")
+
+
+def test_a_stray_file_beside_the_backups_is_no_newest_backup(jobs: Jobs, backup: Path) -> None:
+    del backup
+    for name in ("zabbix.json", "unioncore-notes.json", "unioncore-99991231T000000000Z.dump.notes.json"):
+        (jobs.backups / name).write_text("{}")
+    ended = jobs.verify()
+    assert ended.code == Exit.OK, ended.error

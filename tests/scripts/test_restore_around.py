@@ -1,0 +1,132 @@
+"""A restore brings back what is in no dump: the database's own settings and grants; and is told of roles beforehand."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from scripts.dev.generate import SCALES, create
+from scripts.dev.pgprograms import psql
+from scripts.dev.postgres import EmbeddedPostgres
+from scripts.job.exits import Exit
+from tests.scripts.backing import Jobs, opened
+
+_numbers = count(1)
+SETTINGS = """
+select coalesce(setrole::regrole::text, '-'), setting
+  from pg_db_role_setting cross join unnest(setconfig) setting
+ where setdatabase = (select oid from pg_database where datname = current_database())
+ order by coalesce(setrole::regrole::text, '-') collate "C", setting
+"""
+GRANTS = """
+select grantee::regrole, privilege_type, is_grantable
+  from pg_database cross join aclexplode(coalesce(datacl, acldefault('d', datdba)))
+ where datname = current_database() and grantee <> datdba
+ order by grantee::regrole::text collate "C", 2
+"""
+
+
+@pytest.fixture
+def names(postgres: EmbeddedPostgres) -> Iterator[tuple[str, str]]:
+    """A source and an empty target."""
+    number = next(_numbers)
+    source, target = f'"of {number}"', f"into_{number}"
+    postgres.psql(f"create database {source} template template0; create database {target} template template0")
+    create(postgres.url(f"of {number}"), "live", SCALES["small"], seed=1)
+    postgres.psql('create role app; create role "Odd \'role"')
+    yield f"of {number}", target
+    postgres.psql(
+        f"drop database {source} with (force); drop database {target} with (force); drop role app;"
+        ' drop role "Odd \'role"'
+    )
+
+
+def set_up(postgres: EmbeddedPostgres, source: str) -> None:
+    postgres.psql(
+        f"""
+        alter database "{source}" set timezone = 'America/Los_Angeles';
+        alter database "{source}" set search_path = "$user", public, "A, b";
+        alter database "{source}" set app.local_name = 'O''Brien = 7';
+        alter role app in database "{source}" set search_path = public, "C""d";
+        alter role "Odd 'role" in database "{source}" set statement_timeout = '30s';
+        revoke all on database "{source}" from public;
+        grant temporary on database "{source}" to public;
+        grant connect on database "{source}" to app with grant option;
+        grant connect, create on database "{source}" to "Odd 'role";
+        """
+    )
+
+
+def test_the_databases_own_settings_and_grants_come_back(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres
+) -> None:
+    source, target = names
+    set_up(postgres, source)
+    assert jobs.backup(postgres.url(source)).code == Exit.OK
+    assert jobs.verify().code == Exit.OK
+    ended = jobs.restore(url=postgres.url(target), owners=True)
+    assert ended.code == Exit.OK, ended.error
+    for what in (SETTINGS, GRANTS):
+        assert postgres.psql(what, target) == postgres.psql(what, source) != ""
+    assert postgres.psql("show timezone", target) == "America/Los_Angeles"
+
+
+def test_without_owners_the_databases_settings_come_back_and_those_of_roles_are_told(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres
+) -> None:
+    source, target = names
+    set_up(postgres, source)
+    assert jobs.backup(postgres.url(source)).code == Exit.OK
+    assert jobs.restore(url=postgres.url(target)).code == Exit.OK
+    ours = [line for line in postgres.psql(SETTINGS, source).splitlines() if line.startswith("-")]
+    assert postgres.psql(SETTINGS, target).splitlines() == ours
+    assert len(ours) == 3
+    assert 'alter role \\"app\\" in database' in jobs.log or 'alter role "app" in database' in jobs.log
+
+
+def test_a_user_who_may_not_set_up_the_database_is_told_what_is_left_to_run(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres
+) -> None:
+    source, target = names
+    postgres.psql(f"alter database \"{source}\" set log_statement = 'all'")
+    postgres.psql(f"alter role app login password 'app'; alter database {target} owner to app")
+    postgres.psql("alter schema public owner to app", target)
+    assert jobs.backup(postgres.url(source)).code == Exit.OK
+    ended = jobs.restore(url=postgres.url(target, user="app", password="app"))
+    postgres.psql(f"alter database {target} owner to postgres")
+    assert ended.code == Exit.FAILED
+    assert "every row is in " in ended.error
+    assert 'alter database "' in ended.error
+    assert postgres.psql("select count(*) from audit_logs", target) == "2000"
+
+
+def test_the_role_that_initdb_made_is_among_those_that_a_restore_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], postgres: EmbeddedPostgres
+) -> None:
+    with EmbeddedPostgres() as server:
+        server.create_database("live")
+        create(server.url("live"), "live", SCALES["small"], seed=1)
+        # As where POSTGRES_USER was given to the image of PostgreSQL.
+        server.psql("create role boss superuser login password 'boss'")
+        psql(
+            server.url("live", user="boss", password="boss"),
+            "alter role postgres rename to unioncore;"
+            f" create role postgres superuser login password '{server.password}';"
+            " alter table students enable row level security; create policy own on students to unioncore using (true)",
+        )
+        jobs = Jobs(server, tmp_path, monkeypatch, capsys)
+        assert jobs.backup(server.url("live")).code == Exit.OK
+        assert opened(jobs.backups / jobs.names()[0])[1].contents.roles == ["unioncore"]
+        assert jobs.verify().code == Exit.OK
+    target = f"into_{next(_numbers)}"
+    postgres.create_database(target)
+    try:
+        for owners in (True, False):
+            ended = jobs.restore(url=postgres.url(target), owners=owners)
+            assert (ended.code, "lacks the roles unioncore" in ended.error) == (Exit.REFUSED, True)
+        postgres.psql("create role unioncore")
+        assert jobs.restore(url=postgres.url(target)).code == Exit.OK
+    finally:
+        postgres.drop_database(target)
+        postgres.psql("drop role if exists unioncore")
