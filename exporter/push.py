@@ -4,7 +4,8 @@
 that its client libraries and curl work unchanged. Narrower than Pushgateway in what is accepted:
 
 - only the families of the `jobs` collector, as gauges or without a type, and only known job names;
-- finite values; timestamps that are not in the future and not older than those held (see `exporter.jobs`);
+- finite values that are not negative, success as 0 or 1; timestamps that are not in the future and not older than
+  those held (see `exporter.jobs`);
 - the text format (which an OpenMetrics body of gauges is, too), plain or gzip, 64 KiB at most;
 - names without quotes, no label of the name `job_name`, no label name that begins with `__`.
 
@@ -27,7 +28,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from exporter.collectors.jobs import JobsSource
+from exporter.collectors.jobs import LAST_RUN_SUCCEEDED, JobsSource
 from exporter.jobs import KNOWN_JOBS, JobStore, PushRefusedError, Series, StateError, labels_of
 
 MAX_BODY = 64 * 1024
@@ -42,7 +43,9 @@ _LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _LABEL = re.compile(rf'{_BLANK}({_LABEL_NAME.pattern}){_BLANK}={_BLANK}"((?:[^"\\]|\\[\\"n])*)"{_BLANK}(?:,{_BLANK}|$)')
 _VALUE = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SAMPLE = re.compile(
-    rf'{_BLANK}({_NAME}){_BLANK}(?:\{{((?:[^"}}]|"(?:[^"\\]|\\.)*")*)\}}{_BLANK})?([^ \t]+)(.*)', re.DOTALL
+    # What follows the name is no part of it: else "…succeeded1" would be the name "…succeeded" and the value 1.
+    rf'{_BLANK}({_NAME})(?![a-zA-Z0-9_:]){_BLANK}(?:\{{((?:[^"}}]|"(?:[^"\\]|\\.)*")*)\}}{_BLANK})?([^ \t]+)(.*)',
+    re.DOTALL,
 )
 _COMMENT = re.compile(rf"{_BLANK}#{_BLANK}([^ \t]*)[ \t]*([^ \t]*)[ \t]*(.*)", re.DOTALL)
 _ESCAPE = re.compile(r'\\([\\"n])')
@@ -260,6 +263,10 @@ def _sample(line: str, group: Mapping[str, str]) -> tuple[Series, float]:
         raise PushRefusedError(f"{rest[:80]!r} after the value: a pushed sample has no timestamp, and no blank ends it")
     if not _VALUE.fullmatch(value) or math.isinf(float(value)):
         raise PushRefusedError(f"{value[:80]!r} is not a finite number")
+    if float(value) < 0:
+        raise PushRefusedError(f"{value[:80]!r} is negative: {name} can't be")
+    if name == LAST_RUN_SUCCEEDED.name and float(value) not in {0.0, 1.0}:
+        raise PushRefusedError(f"{value[:80]!r} is neither 0 nor 1: {name} is one of these")
     labels = _labels(body_labels or "") | dict(group)
     labels["job_name"] = labels.pop("job")
     return (name, labels_of({label: text for label, text in labels.items() if text})), float(value)

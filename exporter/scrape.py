@@ -13,23 +13,25 @@ from exporter.reading import Reader
 # How long a scrape waits for the database's first answer. With the socket's refusal it is at once; a server
 # that hangs is down for this scrape after so many seconds, and the attempt to reach it goes on.
 ANSWER_SECONDS = 0.8
+# By how much a caller must be more patient than a flight to be worth another one.
+_MUCH_LONGER = 1.0
 
 
 class _Flight:
-    """A look that is under way. It belongs to those who wait for it: the last to leave cancels it."""
+    """A look that is under way. It belongs to those who wait for it: the last to leave cancels it.
 
-    def __init__(self, deadline: float, run: Callable[["_Flight"], "asyncio.Task[Snapshot]"]) -> None:
+    Attributes:
+        deadline: When it ends, by `time.monotonic()`, whatever it has not reached by then.
+        board: What it has found so far.
+        waiters: How many wait for it.
+        task: Its run.
+    """
+
+    def __init__(self, deadline: float, board: Board, run: Callable[["_Flight"], "asyncio.Task[Snapshot]"]) -> None:
         self.deadline = deadline
-        self.limit: asyncio.Timeout | None = None
+        self.board = board
         self.waiters = 0
         self.task = run(self)
-
-    def hurry(self, deadline: float) -> None:
-        """Make it end earlier, for one who can't wait as long."""
-        if deadline < self.deadline:
-            self.deadline = deadline
-            if self.limit is not None:
-                self.limit.reschedule(deadline)
 
 
 class Scraper:
@@ -49,23 +51,37 @@ class Scraper:
     async def scrape(self, seconds: float) -> Snapshot:
         """Return a snapshot that was begun no earlier than the flight it joins.
 
+        Nobody's haste costs another one anything: who can't wait for a flight's end gets what it has found so far, and
+        who can wait longer than a flight in which something failed, perhaps for lack of time, begins the next one.
+
         Args:
             seconds: How long the caller can wait; a collector that takes longer has failed.
         """
         # The loop's clock and time.monotonic() are the same clock (asyncio's documentation of loop.time).
         deadline = time.monotonic() + seconds
+        while True:
+            flight = self._join(deadline)
+            try:
+                async with asyncio.timeout_at(deadline if deadline < flight.deadline else None):
+                    snapshot = await asyncio.shield(flight.task)
+            except TimeoutError:
+                return self._snapshot(flight.board)
+            finally:
+                flight.waiters -= 1
+                if not flight.waiters and not flight.task.done():
+                    self._flight = None
+                    flight.task.cancel()
+            failed = any(outcome.error for outcome in snapshot.outcomes.values())
+            if not failed or deadline < flight.deadline + _MUCH_LONGER:
+                return snapshot
+
+    def _join(self, deadline: float) -> _Flight:
         flight = self._flight
         if flight is None or flight.task.done():
-            flight = self._flight = _Flight(deadline, lambda it: asyncio.create_task(self._fly(it)))
-        flight.hurry(deadline)
+            board = Board(self._database_names, [source.name for source in self._sources])
+            flight = self._flight = _Flight(deadline, board, lambda it: asyncio.create_task(self._fly(it)))
         flight.waiters += 1
-        try:
-            return await asyncio.shield(flight.task)
-        finally:
-            flight.waiters -= 1
-            if not flight.waiters and not flight.task.done():
-                self._flight = None
-                flight.task.cancel()
+        return flight
 
     async def close(self) -> None:
         """End what is under way, and wait for it."""
@@ -75,11 +91,11 @@ class Scraper:
         await asyncio.gather(*tasks, *self._leaving, return_exceptions=True)
 
     async def _fly(self, flight: _Flight) -> Snapshot:
-        board = Board(self._database_names, [source.name for source in self._sources])
+        board = flight.board
         tasks = [asyncio.create_task(self._look(source, board)) for source in self._sources]
         tasks.append(asyncio.create_task(self._read(board, flight.deadline)))
         try:
-            async with asyncio.timeout_at(flight.deadline) as flight.limit:
+            async with asyncio.timeout_at(flight.deadline):
                 await asyncio.wait(tasks)
         except TimeoutError:
             pass
@@ -126,12 +142,15 @@ class Scraper:
         board.record(source.name, Outcome(samples, time.monotonic() - began, error))
 
     def _land(self, board: Board) -> Snapshot:
-        outcomes = board.outcomes()
-        now = time.time()
-        self._last_success |= {name: now for name, outcome in outcomes.items() if outcome.error is None}
-        self._report(board, outcomes)
-        self.latest = Snapshot(now, board.database_error, outcomes, dict(self._last_success))
+        self.latest = self._snapshot(board)
+        self._last_success = dict(self.latest.last_success)
+        self._report(board, self.latest.outcomes)
         return self.latest
+
+    def _snapshot(self, board: Board) -> Snapshot:
+        outcomes, now = board.outcomes(), time.time()
+        succeeded = {name: now for name, outcome in outcomes.items() if outcome.error is None}
+        return Snapshot(now, board.database_error, outcomes, self._last_success | succeeded)
 
     def _report(self, board: Board, outcomes: Mapping[str, Outcome]) -> None:
         self._incidents.report("database", board.database_error)

@@ -80,9 +80,9 @@ class Exporter:
         """Say that the process runs."""
         return JSONResponse({"status": "alive", "version": __version__})
 
-    async def ready(self, request: Request) -> Response:
+    async def ready(self, _: Request) -> Response:
         """Say whether a scrape can be served, which it can without the database, and how that is."""
-        snapshot = await self._scraper.scrape(self.time_limit(request))
+        snapshot = await self._scraper.scrape(self._seconds)
         error = snapshot.database_error
         failing = sorted(name for name, outcome in snapshot.outcomes.items() if outcome.error)
         return JSONResponse(

@@ -23,6 +23,7 @@ from exporter.push import push_routes
 
 ITEMS = "unioncore_job_last_run_items"
 RUN = "unioncore_job_last_run_timestamp_seconds"
+SUCCEEDED = "unioncore_job_last_run_succeeded"
 SUCCESS = "unioncore_job_last_success_timestamp_seconds"
 BACKUP = "/metrics/job/backup"
 TEXT = f"""# HELP {ITEMS} Items.

@@ -23,7 +23,7 @@ from exporter.push import grouping_key, parse_body
 from scripts.dev.binaries import find
 from scripts.dev.processes import free_port
 from scripts.dev.servers import Server
-from tests.pushing import BACKUP, ITEMS, RUN, SUCCESS, TEXT, Push, Stage, application, published, send
+from tests.pushing import BACKUP, ITEMS, RUN, SUCCEEDED, SUCCESS, TEXT, Push, Stage, application, published, send
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ TAKEN: dict[str, Sequence[Push]] = {
             f"\n \t\n#\n# x\n# TYPE\n# TYPE {ITEMS}\n# HELP\n#\tTYPE\t{ITEMS}\tGauge\n\t{ITEMS}\t+.5E+1\n",
         )
     ],
-    "a value right after its name": [Push("PUT", BACKUP, f'{ITEMS}-5\n{RUN}{{a="b"}}5.\n')],
+    "a value right after its name": [Push("PUT", BACKUP, f'{ITEMS}+5\n{RUN}{{a="b"}}5.\n')],
     "no type at all": [Push("PUT", BACKUP, f"{ITEMS} 5\n"), Push("POST", BACKUP, f"# TYPE {RUN} untyped\n{RUN} 5\n")],
     "HELP and TYPE of a family without samples": [Push("PUT", BACKUP, "# HELP x \\\\\\n\n# TYPE x counter\n" + TEXT)],
     "a gzip body": [Push("PUT", BACKUP, gzip.compress(TEXT.encode()), {"Content-Encoding": "GZIP"})],
@@ -166,6 +166,8 @@ REFUSED: dict[str, Push] = {
     "a label without an end": Push("PUT", BACKUP, f'{ITEMS}{{a="b 5\n'),
     "an unknown escape in a label": Push("PUT", BACKUP, f'{ITEMS}{{a="b\\t"}} 5\n'),
     "an unknown escape in HELP": Push("PUT", BACKUP, f"# HELP {ITEMS} a\\b\n{ITEMS} 5\n"),
+    "a value that runs into the name": Push("PUT", BACKUP, f"{SUCCEEDED}1\n"),
+    "a value that runs into the name of a family": Push("PUT", BACKUP, f"{ITEMS}15\n"),
     "a second TYPE": Push("PUT", BACKUP, f"# TYPE {ITEMS} gauge\n# TYPE {ITEMS} gauge\n{ITEMS} 5\n"),
     "a second HELP": Push("PUT", BACKUP, f"# HELP {ITEMS} a\n# HELP {ITEMS} a\n{ITEMS} 5\n"),
     "a TYPE after the sample": Push("PUT", BACKUP, f"{ITEMS} 5\n# TYPE {ITEMS} gauge\n"),
@@ -243,7 +245,7 @@ def test_every_grouping_key_that_prometheus_client_writes_is_read_back(job: str,
     assert grouping_key(urlsplit(urls[0]).path.encode()) == {**key, "job": job}
 
 
-@given(values=st.dictionaries(texts, st.floats(allow_nan=False, allow_infinity=False), max_size=4))
+@given(values=st.dictionaries(texts, st.floats(min_value=0, allow_infinity=False), max_size=4))
 def test_every_body_that_prometheus_client_writes_is_read_back(values: dict[str, float]) -> None:
     registry = CollectorRegistry()
     gauge = Gauge(ITEMS, "Items \\ \n of it", ["text"], registry=registry)

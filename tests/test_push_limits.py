@@ -17,7 +17,7 @@ from exporter.push import MAX_BODY
 from scripts.dev.processes import free_port
 from scripts.dev.servers import Server
 from tests import pushing
-from tests.pushing import BACKUP, ITEMS, RUN, SUCCESS, TEXT, Push, Stage, application, published, send
+from tests.pushing import BACKUP, ITEMS, RUN, SUCCEEDED, SUCCESS, TEXT, Push, Stage, application, published, send
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,9 @@ OURS: dict[str, tuple[Push, int, str]] = {
     "an empty component": (Push("PUT", BACKUP + "/a//b/c", TEXT), 400, "@base64/="),
     "NaN": (Push("PUT", BACKUP, f"{ITEMS} NaN\n"), 400, "finite"),
     "infinity": (Push("PUT", BACKUP, f"{ITEMS} +Inf\n"), 400, "finite"),
+    "a success that is neither": (Push("PUT", BACKUP, f"{SUCCEEDED} 7\n"), 400, "neither 0 nor 1"),
+    "half a success": (Push("PUT", BACKUP, f"{SUCCEEDED} 0.5\n"), 400, "neither 0 nor 1"),
+    "a negative number": (Push("PUT", BACKUP, f"{ITEMS} -5\n"), 400, "negative"),
     "a time in the future": (Push("PUT", BACKUP, f"{RUN} {time.time() + 3600}\n"), 400, "future"),
     "a time in milliseconds": (Push("PUT", BACKUP, f"{RUN} 1.7e12\n"), 400, "future"),
     "an older time": (Push("PUT", BACKUP, f"{ITEMS} 1\n{RUN} 1.69e9\n"), 400, "older"),

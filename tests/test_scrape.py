@@ -147,15 +147,33 @@ async def test_the_last_to_leave_cancels_the_look_on_the_server_too(live_url: st
         assert errors(await scraper.scrape(5)) == {}
 
 
-async def test_one_in_a_hurry_makes_the_shared_look_end_for_all(live_url: str) -> None:
+async def test_one_in_a_hurry_gets_what_is_there_and_costs_the_patient_nothing(live_url: str) -> None:
     limits = DatabaseLimits(lock=30, statement=30)
-    async with scraping(live_url, limits=limits) as scraper, locking(live_url, "members"):
-        patient = asyncio.create_task(scraper.scrape(30))
-        await asyncio.sleep(0.2)
-        began = time.monotonic()
-        snapshot = await scraper.scrape(1)
-        assert time.monotonic() - began < 1.3
-        assert await patient is snapshot
+    async with scraping(live_url, limits=limits) as scraper:
+        async with locking(live_url, "members"):
+            patient = asyncio.create_task(scraper.scrape(30))
+            await asyncio.sleep(0.5)
+            snapshot = await scraper.scrape(0.5)
+            assert snapshot.database_error is None
+            assert "not reached" in errors(snapshot)["members"]
+            assert scraper.latest is None
+            assert not patient.done()
+        whole = await patient
+        assert errors(whole) == {}
+        assert scraper.latest is whole
+
+
+async def test_one_who_joins_a_hurried_look_goes_on_where_that_is_cut(live_url: str) -> None:
+    limits = DatabaseLimits(lock=30, statement=30)
+    async with scraping(live_url, limits=limits) as scraper:
+        async with locking(live_url, "members"):
+            hurried = asyncio.create_task(scraper.scrape(0.6))
+            await asyncio.sleep(0.1)
+            patient = asyncio.create_task(scraper.scrape(30))
+            assert "members" in errors(await hurried)
+            await asyncio.sleep(0.3)
+            assert not patient.done()
+        assert errors(await patient) == {}
 
 
 async def test_a_connection_killed_during_a_look_is_a_database_down_and_the_next_scrape_is_whole(live_url: str) -> None:

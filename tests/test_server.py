@@ -85,6 +85,11 @@ def test_the_health_endpoints_answer_in_json(exporter: Exporter) -> None:
     assert ready["failing_collectors"] == []
 
 
+def test_readiness_needs_no_token_and_takes_no_time_limit(exporter: Exporter) -> None:
+    ready = exporter.get("/health/ready", headers={"X-Prometheus-Scrape-Timeout-Seconds": "0.0001"}).json()
+    assert ready["status"] == "healthy"
+
+
 def test_a_broken_time_limit_of_the_scraper_is_ignored(exporter: Exporter) -> None:
     for limit in ("", "soon", "nan", "-1", "inf", "1e999"):
         answer = exporter.get("/metrics", headers={"X-Prometheus-Scrape-Timeout-Seconds": limit})
