@@ -229,6 +229,7 @@ class Alertmanager(Server):
         argv: list[str | Path] = [
             find("alertmanager"),
             f"--config.file={config.resolve()}",
+            "--enable-feature=utf8-strict-mode,receiver-name-in-metrics",
             f"--storage.path={directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
             f"--web.external-url=http://127.0.0.1:{port}",

@@ -1,5 +1,6 @@
 """Receivers that fail: the others are told, the rules can see it, and no secret gets into the log."""
 
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from scripts.dev.sink import Sink
 from tests.alertmanager.alerting import CONFIG, Site, running, told, until
+from tests.prometheus.shipped import REPOSITORY
 
 
 def test_a_failing_page_delays_nobody_else_and_is_told_by_the_others(site: Site, sink: Sink) -> None:
@@ -36,6 +38,33 @@ def test_a_failing_page_delays_nobody_else_and_is_told_by_the_others(site: Site,
         # It is told as soon as the page works again.
         del sink.troubles["pagerduty"]
         until(lambda: told(sink, "Offline")["pagerduty"] == 1)
+
+
+def test_a_refused_page_is_counted_apart_from_a_heartbeat_that_gets_through(site: Site, sink: Sink) -> None:
+    site.secret("PAGE_WEBHOOK_URL", f"{sink.url}/pager/").secret("HEARTBEAT_URL", f"{sink.url}/heartbeat/")
+    sink.troubles["pager"] = 403
+    tried, failed = (f"alertmanager_notification_requests_{kind}total" for kind in ("", "failed_"))
+    with running(site.rendered() / CONFIG) as alerts:
+        # A counter that begins with its first failure has no increase: the rule would not see that one.
+        page = alerts.server.get("/metrics").text
+        for receiver in ("page", "heartbeat"):
+            assert f'{failed}{{integration="webhook",receiver_name="{receiver}"}} 0' in page
+
+        alerts.fire("UnionCoreWatchdog", "none")
+        alerts.fire("Offline", "critical")
+        until(lambda: alerts.metric(tried, integration="webhook", receiver_name="heartbeat") > 1)
+        until(lambda: alerts.metric(failed, integration="webhook", receiver_name="page") > 0)
+        attempts = alerts.metric(tried, integration="webhook", receiver_name="page")
+        assert alerts.metric(failed, integration="webhook", receiver_name="page") <= attempts
+        assert alerts.metric(failed, receiver_name="heartbeat") == 0
+
+
+def test_alertmanager_names_receivers_in_its_metrics_wherever_it_is_started() -> None:
+    wanted = "--enable-feature=utf8-strict-mode,receiver-name-in-metrics"
+    started = ("docker-compose.yml", "docker-compose.ha.yml", "docs/install.md", "scripts/dev/servers.py")
+    for name in started:
+        text = (REPOSITORY / name).read_text(encoding="utf-8")
+        assert re.findall(r"--enable-feature=utf8[\w,-]*", text) == [wanted], name
 
 
 def test_when_everything_fails_no_secret_gets_into_the_log(site: Site, sink: Sink) -> None:

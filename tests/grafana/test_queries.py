@@ -14,7 +14,9 @@ from promql_parser import VectorSelector
 from scripts.dev.generate import SCALES
 from scripts.dev.history.clock import DAYS
 from scripts.dev.servers import Prometheus
+from scripts.dev.sink import Sink
 from scripts.dev.stack import start
+from scripts.dev.watching import notify
 from tests.grafana.shipped import ASKING, DASHBOARDS, PANELS, Panel, concrete, expressions, nodes
 
 DAY = 86400
@@ -41,10 +43,12 @@ EMPTY = {
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[Prometheus]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """The demo's Prometheus, with its past, once everything has been scraped twice and evaluated."""
     with ExitStack() as life:
-        server = start(life, scale=SCALES["small"], history=True).prometheus
+        # Alertmanager counts for each receiver that it has: without any, there is nothing to look at.
+        variables = notify(life.enter_context(Sink()), tmp_path_factory.mktemp("secrets"))
+        server = start(life, scale=SCALES["small"], history=True, variables=variables).prometheus
         started = time.time()
         recorded = (
             "instance:unioncore_availability:avg30d",

@@ -48,6 +48,7 @@ ALERTMANAGER = {
     "alertmanager_notification_requests_failed_total",
     "alertmanager_notification_requests_total",
     "alertmanager_config_last_reload_successful",
+    "alertmanager_integrations",
 }
 PROMETHEUS = {
     "prometheus_config_last_reload_successful",
@@ -70,7 +71,11 @@ MADE = {"up", "ALERTS"}
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, dict[str, str]]]:
     """Prometheus with the shipped rules, and the pages of metrics of it and of all that it is shipped with."""
     directory = tmp_path_factory.mktemp("prometheus")
-    (directory / "alertmanager.yml").write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
+    # Attempts are counted by receiver, from the start on of those that a route leads to.
+    receivers = [{"name": "none"}, {"name": "page", "webhook_configs": [{"url": "http://127.0.0.1:9/"}]}]
+    never = {"receiver": "page", "matchers": ['alertname="never"']}
+    notifying = {"route": {"receiver": "none", "routes": [never]}, "receivers": receivers}
+    (directory / "alertmanager.yml").write_text(yaml.safe_dump(notifying))
     (directory / "rules").mkdir()
     for path in (DIRECTORY / "rules").glob("*.yml"):
         content = yaml.safe_load(path.read_text())

@@ -15,13 +15,15 @@ COUNTED = (
 """What alerts are made of, and must be there whenever the database answers."""
 # While the database does not answer, there are none: that is told of as that.
 _STATISTICS = f"up{{{POSTGRES}}} == 1 unless on () unioncore_up == 0"
+# Counted by receiver, attempts to notify have no series where nobody is notified.
+_ATTEMPTS = f"up{{{ALERTMANAGER}}} == 1 unless on () max(alertmanager_integrations{{{ALERTMANAGER}}}) == 0"
 _OTHERS = {
     "pg_up": f"up{{{POSTGRES}}} == 1",
     "pg_stat_activity_count": _STATISTICS,
     "pg_settings_max_connections": _STATISTICS,
     "pg_database_size_bytes": _STATISTICS,
-    "alertmanager_notification_requests_total": f"up{{{ALERTMANAGER}}} == 1",
-    "alertmanager_notification_requests_failed_total": f"up{{{ALERTMANAGER}}} == 1",
+    "alertmanager_notification_requests_total": _ATTEMPTS,
+    "alertmanager_notification_requests_failed_total": _ATTEMPTS,
     "prometheus_notifications_alertmanagers_discovered": f"up{{{PROMETHEUS}}} == 1",
     "prometheus_rule_evaluation_failures_total": f"up{{{PROMETHEUS}}} == 1",
     "prometheus_tsdb_wal_writes_failed_total": f"up{{{PROMETHEUS}}} == 1",
