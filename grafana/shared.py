@@ -30,7 +30,10 @@ ANSWERS = [
 """Whether the application answers, by probe."""
 
 _COLUMNS = {"priority": "Priority", "alertname": "Alert", "service": "About", "what": "Where", "Value": "For"}
-_PLACES = ("job_name", "location", "operation", "collector", "integration", "table", "datname", "mountpoint")
+_PLACES = (
+    *("job_name", "location", "operation", "collector", "integration", "receiver_name", "table", "datname"),
+    "mountpoint",
+)
 """The labels that say where an alert fires; none has more than one or two of them."""
 _RUNBOOK = DataLink(title="Runbook", url=f"${{{RUNBOOKS}}}/${{__value.raw}}.md", target_blank=True)
 _PRIORITIES = {"P1": ("P1", P1), "P2": ("P2", P2), "P3": ("P3", P3), "P4": ("P4", P4)}

@@ -101,7 +101,7 @@ _NOW: list[Panel] = [
                 _share(
                     _alertmanager("alertmanager_notification_requests_failed_total"),
                     _alertmanager("alertmanager_notification_requests_total"),
-                    "integration",
+                    "integration, receiver_name",
                 )
                 + f" or 0 * count({_alertmanager('alertmanager_config_hash')})"
             )
@@ -207,17 +207,19 @@ _TELLING: list[Panel] = [
     ),
     Graph(
         title="Notifications sent",
-        description="Notifications in the hour before each moment, by the way they were sent. If alerts fire and"
-        " nothing is sent, no receiver is configured: see docs/configuration.md.",
+        description="Notifications in the hour before each moment, by the way they were sent and, where Alertmanager"
+        " counts by receiver, who got them. If alerts fire and nothing is sent, no receiver is configured: see"
+        " docs/configuration.md.",
         unit="none",
         decimals=0,
         minimum=0,
         queries=[
             Query(
-                f"sum by (integration) (increase({_alertmanager('alertmanager_notifications_total')}[1h])) > 0"
+                f"sum by (way) (label_join(increase({_alertmanager('alertmanager_notifications_total')}[1h]),"
+                ' "way", " ", "integration", "receiver_name")) > 0'
                 f" or on () label_replace(0 * count({_alertmanager('alertmanager_config_hash')}),"
-                ' "integration", "none", "", "")',
-                "{{integration}}",
+                ' "way", "none", "", "")',
+                "{{way}}",
             )
         ],
         no_value="Nothing was sent",
@@ -233,7 +235,8 @@ _TELLING: list[Panel] = [
         soft_maximum=1,
         queries=[
             Query(
-                f"sum(increase({_alertmanager('alertmanager_notification_requests_failed_total')}[1h]))",
+                f"sum(increase({_alertmanager('alertmanager_notification_requests_failed_total')}[1h]))"
+                f" or 0 * count({_alertmanager('alertmanager_config_hash')})",
                 "Alertmanager to people",
             ),
             Query(
