@@ -112,7 +112,11 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreBackupNeverVerified",
-            expr=lines("sum(unioncore_backups) > 0", f"unless on () {_VERIFIED}"),
+            # By what was known within an hour: a scrape that fails would begin the days anew.
+            expr=lines(
+                "sum(last_over_time(unioncore_backups[1h])) > 0",
+                f"unless on () last_over_time({_VERIFIED}[1h])",
+            ),
             wait=duration(LIMITS.backup_unverified),
             keep="10m",
             severity=Severity.MEDIUM,

@@ -58,12 +58,15 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreJobNeverReported",
-            # Without the collector nothing is known of any job.
+            # Without the collector nothing is known of any job. By what was known within an hour: a scrape that fails
+            # would begin the days anew, and there is one every week.
             expr=lines(
                 "(",
-                "\nor ".join(f'absent({_LAST_RUN}{{job_name="{job}"}})' for job in (*DAILY_JOBS, *WEEKLY_JOBS)),
+                "\nor ".join(
+                    f'absent_over_time({_LAST_RUN}{{job_name="{job}"}}[1h])' for job in (*DAILY_JOBS, *WEEKLY_JOBS)
+                ),
                 ")",
-                'and on () unioncore_collector_success{collector="jobs"} == 1',
+                'and on () max_over_time(unioncore_collector_success{collector="jobs"}[1h]) == 1',
             ),
             wait=duration(LIMITS.weekly_job),
             keep="5m",
