@@ -56,7 +56,8 @@ class Thresholds:
         audit_silence: How long the audit log may be silent while users log in.
         audit_deletes: Deletions in one table within 15 minutes.
         audit_deletes_factor: How many times the week's mean they must be besides.
-        audit_history: How much of its oldest history the audit log may lose within an hour.
+        audit_history: How much of its oldest history the audit log may lose.
+        audit_history_window: Within what time.
         locked_accounts: Locked accounts.
         locked_share: Locked accounts as a share of those that may log in.
         lock_wave: Accounts locked within 15 minutes.
@@ -88,6 +89,7 @@ class Thresholds:
     audit_deletes: float = 100
     audit_deletes_factor: float = 10
     audit_history: float = DAY
+    audit_history_window: float = 6 * HOUR
     locked_accounts: float = 5
     locked_share: float = 0.02
     lock_wave: float = 5

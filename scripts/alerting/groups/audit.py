@@ -8,6 +8,8 @@ _TOTAL = 'unioncore_audit_events_total{action="delete"}'
 _DELETES = "table:unioncore_audit_events:deletes15m"
 _LAST = "unioncore_audit_last_event_timestamp_seconds"
 _OLDEST = "unioncore_audit_oldest_event_timestamp_seconds"
+_DELETED = 'unioncore_job_last_run_timestamp_seconds{job_name="archive-delete"}'
+_BEFORE = f"[1d] offset {duration(LIMITS.audit_history_window)}"
 _TODAY = 'unioncore_users_active{window="today"}'
 
 GROUP = Group(
@@ -84,19 +86,24 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreAuditHistoryLost",
+            # What was known before is the newest that is old enough, however long nothing was measured after it. It is
+            # so old that the difference outlasts scrapes that fail and an outage: each begins the wait anew. A run of
+            # archive --delete is compared in the same way, so that it explains just what went since then.
             expr=lines(
-                f"({_OLDEST} - {_OLDEST} offset 1h > {duration(LIMITS.audit_history)}",
-                f"or {_OLDEST} offset 1h unless {_OLDEST} and on (instance) "
+                f"({_OLDEST} - last_over_time({_OLDEST}{_BEFORE}) > {duration(LIMITS.audit_history)}",
+                f"or last_over_time({_OLDEST}{_BEFORE}) unless {_OLDEST} and on (instance) "
                 'unioncore_collector_success{collector="audit"} == 1)',
-                'unless on () time() - unioncore_job_last_run_timestamp_seconds{job_name="archive-delete"} < 2h',
+                f"unless on () {_DELETED} > (last_over_time({_DELETED}{_BEFORE}) or 0 * {_DELETED})",
             ),
-            wait="1m",
+            # archive --delete reports only when it ends.
+            wait="30m",
             keep="15m",
             severity=Severity.HIGH,
             service="audit",
             summary="Old entries of the audit log are gone",
-            description="Within an hour the audit log has lost its oldest entries, a day's worth or more, and no run "
-            "of archive --delete explains it. Entries must be kept for seven years.",
+            description=f"Within {words(LIMITS.audit_history_window)}, or while nothing was measured, the audit log "
+            "has lost its oldest entries, a day's worth or more, and no run of archive --delete explains it. Entries "
+            "must be kept for seven years.",
             dashboard="audit",
         ),
         Alert(
