@@ -81,6 +81,16 @@ def test_the_clock_counts_from_the_alert_that_fires_longest(templates: Path) -> 
     )
 
 
+def test_what_fires_is_told_of_and_not_what_is_over_before_it(templates: Path) -> None:
+    links = {link: f"https://example.org/{link}" for link in ("runbook_url", "dashboard_url")}
+    over = alert(status="resolved", summary="It was A") | {"startsAt": "2026-03-08T01:00:00Z"}
+    alerts = [over, alert(summary="It is B", **links)]
+    assert say(templates, "title", alerts) == "P2 HIGH, respond by Sun 3:50 AM PDT: It is B"
+    assert say(templates, "page.title", alerts) == "P2: It is B"
+    assert say(templates, "runbook", alerts) == "https://example.org/runbook_url"
+    assert say(templates, "dashboard", alerts) == "https://example.org/dashboard_url"
+
+
 @pytest.mark.parametrize("name", ["slack", "mattermost", "teams", "jira", "mail.text", "page.text"])
 def test_every_text_says_what_is_wrong_the_value_and_since_when(templates: Path, name: str) -> None:
     text = say(templates, name, [alert(summary="Broken", description="Nobody can log in.", value="97 %")])
