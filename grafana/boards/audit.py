@@ -34,7 +34,8 @@ _MANY = runbook("UnionCoreManyAccountsLocked")
 
 
 def _rate(by: str) -> str:
-    return f"sum by ({by}) (increase({own(_EVENTS)}[$__rate_interval]))"
+    # Of an hour at every width: an increase would be of the time between two points, which is longer in a month's view.
+    return f"{HOUR} * sum by ({by}) (rate({own(_EVENTS)}[$__rate_interval]))"
 
 
 def _refused(operation: str) -> Query:

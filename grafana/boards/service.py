@@ -133,7 +133,7 @@ _AVAILABILITY: list[Panel] = [
         description="What is left of the failures that 30 days allow. A step down is an outage; below 0, put off what"
         " is risky until it has recovered.",
         unit="percentunit",
-        minimum=0,
+        soft_minimum=0,
         maximum=1,
         queries=[Query(_LEFT, "left")],
         steps=steps((0, WELL), below=P2),

@@ -186,6 +186,17 @@ def test_counters_are_counted_over_an_interval_that_fits(where: str, expr: str) 
             assert "max_over_time" in expr
 
 
+@on_each([panel for panel in ASKING if "below 0" in panel.json["description"]])
+def test_what_can_be_below_0_is_drawn_below_0(panel: Panel) -> None:
+    assert "min" not in panel.defaults
+
+
+@on_each([panel for panel in ASKING if " in an hour" in panel.json["description"]])
+def test_what_is_said_of_an_hour_is_of_an_hour_however_far_apart_the_points_are(panel: Panel) -> None:
+    for target in panel.targets:
+        assert re.fullmatch(r"3600 \* sum by \(\w+\) \(rate\(.+\[\$__rate_interval\]\)\)", target["expr"])
+
+
 def test_a_subquery_has_a_step_of_its_own() -> None:
     for where, expr in expressions():
         for node, _ in nodes(expr):
