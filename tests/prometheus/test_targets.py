@@ -40,6 +40,8 @@ def test_a_base_url_is_probed_in_every_way(tmp_path: Path) -> None:
         "https://uc.example.org": ("https://uc.example.org", "uc.example.org:443"),
         "https://other.example.org/": ("https://other.example.org", "other.example.org:443"),
         "https://uc.example.org:8443/app/": ("https://uc.example.org:8443/app", "uc.example.org:8443"),
+        "HTTPS://upper.example.org": ("HTTPS://upper.example.org", "upper.example.org:443"),
+        "HTTPS://upper.example.org:8443": ("HTTPS://upper.example.org:8443", "upper.example.org:8443"),
         "https://[2001:db8::1]": ("https://[2001:db8::1]", "[2001:db8::1]:443"),
         "http://127.0.0.1:8000": ("http://127.0.0.1:8000", None),
     }
