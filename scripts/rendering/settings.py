@@ -9,6 +9,7 @@ from exporter.settings import ConfigurationError, load, variable_of, zone_name
 from scripts.rendering.monitoring import PrometheusSettings
 from scripts.rendering.values import (
     Days,
+    Host,
     Hours,
     Mail,
     Mails,
@@ -40,7 +41,7 @@ CHANNELS = {
 """The channels that reach people: the variables that configure each, with the names of Alertmanager's integrations."""
 
 _URGENT = ("page", "chat", "mail")
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]"}
 _NEEDS = {
     "UNIONCORE_OPSGENIE_TEAM": ("UNIONCORE_OPSGENIE_KEY_FILE",),
     "UNIONCORE_PAGE_WEBHOOK_TOKEN_FILE": ("UNIONCORE_PAGE_WEBHOOK_URL_FILE",),
@@ -122,7 +123,7 @@ class RenderSettings(PrometheusSettings):
     mail_to: Mails = Field(
         "", validation_alias="UNIONCORE_MAIL_TO", description="Mail: who gets it, with commas between the addresses."
     )
-    smtp_host: Words = Field(
+    smtp_host: Host = Field(
         "", validation_alias="UNIONCORE_SMTP_HOST", description="The mail server, for mail and for tickets by mail."
     )
     smtp_port: int = Field(587, validation_alias="UNIONCORE_SMTP_PORT", ge=1, le=65535, description="Its port.")

@@ -2,6 +2,7 @@
 
 import re
 from datetime import time
+from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from typing import Annotated
 
@@ -72,7 +73,7 @@ def _priorities(text: str) -> str:
 
 def _mails(text: str) -> str:
     addresses = split(text)
-    if not all(_MAIL.fullmatch(address) for address in addresses):
+    if _nothing(text) or not all(_MAIL.fullmatch(address) for address in addresses):
         raise ValueError("must be mail addresses, with commas between them")
     return ", ".join(addresses)
 
@@ -84,15 +85,14 @@ def _mail(text: str) -> str:
 
 
 def _targets(text: str) -> str:
-    for target in split(text):
-        found = _TARGET.fullmatch(target)
-        if not found or int(found[2]) > 65535:
-            raise ValueError("must be HOST:PORT, with commas between several")
+    found = [_TARGET.fullmatch(target) for target in split(text)]
+    if _nothing(text) or not all(one and int(one[2]) <= 65535 for one in found):
+        raise ValueError("must be HOST:PORT, with commas between several")
     return text
 
 
 def _labels(text: str) -> str:
-    if not all(_LABEL.fullmatch(part) for part in split(text)):
+    if _nothing(text) or not all(_LABEL.fullmatch(part) for part in split(text)):
         raise ValueError("must be NAME=VALUE, with commas between several")
     return text
 
@@ -108,13 +108,35 @@ def _hours(text: str) -> str:
 
 def _days(text: str) -> str:
     text = text.lower()
-    for part in split(text):
-        ends = part.split(":")
-        if len(ends) > 2 or not set(ends) <= set(_DAYS):
-            raise ValueError("must be days, or ranges of days, in English (for example monday:friday,saturday)")
+    parts = [part.split(":") for part in split(text)]
+    if _nothing(text) or not all(len(ends) <= 2 and set(ends) <= set(_DAYS) for ends in parts):
+        raise ValueError("must be days, or ranges of days, in English (for example monday:friday,saturday)")
+    for ends in parts:
         if _DAYS.index(ends[0]) > _DAYS.index(ends[-1]):
-            raise ValueError(f"{part}: a range ends on saturday at the latest; list the rest after a comma")
+            raise ValueError(f"{':'.join(ends)}: a range ends on saturday at the latest; list the rest after a comma")
     return text
+
+
+def _nothing(text: str) -> bool:
+    """Whether a list was meant, and nothing is in it: who set it believes that something is."""
+    return bool(text) and not split(text)
+
+
+def _url(text: str) -> str:
+    # The rules' annotations, where some of them go, are templates.
+    if "{{" in text:
+        raise ValueError("must not hold {{")
+    return http_url(text)
+
+
+def _host(text: str) -> str:
+    text = _words(text)
+    if ":" not in text:
+        return text
+    try:
+        return f"[{IPv6Address(text.removeprefix('[').removesuffix(']'))}]"
+    except AddressValueError:
+        raise ValueError("must be a host without a port, which is UNIONCORE_SMTP_PORT") from None
 
 
 def split(text: str) -> list[str]:
@@ -146,7 +168,10 @@ PasswordFile = Annotated[Path, AfterValidator(_password)]
 SecretUrlFile = Annotated[Path, AfterValidator(_secret_url)]
 """A file that holds a URL that is itself a secret."""
 
-Url = Annotated[str, AfterValidator(http_url)]
+Url = Annotated[str, AfterValidator(_url)]
+Host = Annotated[str, AfterValidator(_host)]
+"""A mail server; an address of IPv6 has brackets, whether they were written or not."""
+
 Words = Annotated[str, AfterValidator(_words)]
 """A text that goes where Alertmanager expands templates."""
 

@@ -190,6 +190,45 @@ def test_targets_are_where_the_environment_says(site: Site) -> None:
     assert load(output / "targets/node.yml") == []
 
 
+@pytest.mark.parametrize("text", [",", " , ", " "])
+@pytest.mark.parametrize("name", ["BLACKBOX_TARGETS", "MAIL_TO", "EXTERNAL_LABELS", "BUSINESS_DAYS"])
+def test_a_list_of_nothing_is_no_list(site: Site, name: str, text: str) -> None:
+    pager(site).set(URL="https://unioncore.example.org", SMTP_HOST="mail.example.org", SMTP_FROM="a@example.org")
+    result = site.set(**{name: text}).render("--check")
+    assert result.exit_code == 2
+    assert f"UNIONCORE_{name}: must be " in result.stderr
+
+
+@pytest.mark.parametrize("name", ["RUNBOOKS_URL", "GRAFANA_URL"])
+def test_an_address_that_a_template_would_expand_is_refused(site: Site, name: str) -> None:
+    result = pager(site).set(**{name: "https://wiki.example.org/{{ page }}"}).render("--check")
+    assert result.exit_code == 2
+    assert [line for line in result.stderr.splitlines() if "{{" in line] == [f"UNIONCORE_{name}: must not hold {{{{"]
+    assert "page" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("host", "smarthost"),
+    [
+        ("2001:db8::1", "[2001:db8::1]:587"),
+        ("[2001:db8::1]", "[2001:db8::1]:587"),
+        ("192.0.2.1", "192.0.2.1:587"),
+        ("mail.example.org", "mail.example.org:587"),
+    ],
+)
+def test_a_mail_server_may_be_an_address_of_ipv6(site: Site, host: str, smarthost: str) -> None:
+    site.set(MAIL_TO="it@local.example", SMTP_HOST=host, SMTP_FROM="alerts@local.example")
+    assert site.render("--check").exit_code == 0
+    assert load(site.rendered() / CONFIG)["global"]["smtp_smarthost"] == smarthost
+
+
+def test_a_port_of_a_mail_server_is_a_setting_of_its_own(site: Site) -> None:
+    site.set(MAIL_TO="it@local.example", SMTP_HOST="mail.example.org:25", SMTP_FROM="alerts@local.example")
+    result = site.render("--check")
+    assert result.exit_code == 2
+    assert "UNIONCORE_SMTP_HOST: must be a host without a port, which is UNIONCORE_SMTP_PORT" in result.stderr
+
+
 def test_the_files_of_targets_are_those_that_prometheus_reads(site: Site) -> None:
     rendered = {path.stem for path in (pager(site).rendered() / "targets").iterdir()}
     config = (files.SOURCE.parent / "prometheus" / "prometheus.yml").read_text()
