@@ -13,21 +13,22 @@ from exporter.reading import Reader
 # How long a scrape waits for the database's first answer. With the socket's refusal it is at once; a server
 # that hangs is down for this scrape after so many seconds, and the attempt to reach it goes on.
 ANSWER_SECONDS = 0.8
-# By how much a caller must be more patient than a flight to be worth another one.
-_MUCH_LONGER = 1.0
 
 
 class _Flight:
     """A look that is under way. It belongs to those who wait for it: the last to leave cancels it.
 
     Attributes:
-        deadline: When it ends, by `time.monotonic()`, whatever it has not reached by then.
+        seconds: How long it may take.
+        deadline: When it ends, by `time.monotonic()`, whatever it has not reached by then. The time limits of its
+            statements come from it and are on the server already when another one joins, so nobody moves it.
         board: What it has found so far.
         waiters: How many wait for it.
         task: Its run.
     """
 
     def __init__(self, deadline: float, board: Board, run: Callable[["_Flight"], "asyncio.Task[Snapshot]"]) -> None:
+        self.seconds = deadline - time.monotonic()
         self.deadline = deadline
         self.board = board
         self.waiters = 0
@@ -51,8 +52,10 @@ class Scraper:
     async def scrape(self, seconds: float) -> Snapshot:
         """Return a snapshot that was begun no earlier than the flight it joins.
 
-        Nobody's haste costs another one anything: who can't wait for a flight's end gets what it has found so far, and
-        who can wait longer than a flight in which something failed, perhaps for lack of time, begins the next one.
+        A flight's time is that of who began it. Who can't wait for its end gets what it has found so far, alone: it is
+        neither cut short, nor reported on. If something failed in it, perhaps for lack of time, who can still wait as
+        long as it could begins the next one. With less time than that, a look would find no more, and might well lose
+        what this one has.
 
         Args:
             seconds: How long the caller can wait; a collector that takes longer has failed.
@@ -72,7 +75,7 @@ class Scraper:
                     self._flight = None
                     flight.task.cancel()
             failed = any(outcome.error for outcome in snapshot.outcomes.values())
-            if not failed or deadline < flight.deadline + _MUCH_LONGER:
+            if not failed or deadline - time.monotonic() < flight.seconds:
                 return snapshot
 
     def _join(self, deadline: float) -> _Flight:
@@ -143,14 +146,14 @@ class Scraper:
 
     def _land(self, board: Board) -> Snapshot:
         self.latest = self._snapshot(board)
-        self._last_success = dict(self.latest.last_success)
         self._report(board, self.latest.outcomes)
         return self.latest
 
     def _snapshot(self, board: Board) -> Snapshot:
         outcomes, now = board.outcomes(), time.time()
-        succeeded = {name: now for name, outcome in outcomes.items() if outcome.error is None}
-        return Snapshot(now, board.database_error, outcomes, self._last_success | succeeded)
+        # Remembered though the flight may yet be cancelled: a last success that was told of is never taken back.
+        self._last_success |= {name: now for name, outcome in outcomes.items() if outcome.error is None}
+        return Snapshot(now, board.database_error, outcomes, dict(self._last_success))
 
     def _report(self, board: Board, outcomes: Mapping[str, Outcome]) -> None:
         self._incidents.report("database", board.database_error)

@@ -71,6 +71,13 @@ async def exporter_sessions(url: str) -> list[asyncpg.Record]:
         )
 
 
+async def end_exporter_sessions(url: str) -> None:
+    """End them, as an administrator does."""
+    async with connected(url) as connection:
+        for row in await exporter_sessions(url):
+            await connection.execute("select pg_terminate_backend($1)", row["pid"])
+
+
 async def no_exporter_sessions(url: str) -> bool:
     """Say whether all of them are closed, soon."""
     for _ in range(50):

@@ -2,13 +2,42 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from exporter.board import HEALTH, Board
 from exporter.database import DatabaseLimits
+from exporter.metrics import Family, Sample
 from scripts.dev.postgres import EmbeddedPostgres
-from tests.exporting import connected, errors, exporter_sessions, families, locking, no_exporter_sessions, scraping
+from tests.exporting import (
+    connected,
+    end_exporter_sessions,
+    errors,
+    exporter_sessions,
+    families,
+    locking,
+    no_exporter_sessions,
+    scraping,
+)
 
 HEALTH_NAMES = {family.name for family in HEALTH}
+
+
+class Hanging:
+    """A source that never answers: the first so many times, or ever."""
+
+    name = "hanging"
+    families: tuple[Family, ...] = ()
+
+    def __init__(self, times: float = float("inf")) -> None:
+        self.asked = 0
+        self._times = times
+
+    async def collect(self, now: float) -> Sequence[Sample]:  # noqa: ARG002 - Source's parameter
+        """Hang, or find nothing."""
+        self.asked += 1
+        if self.asked <= self._times:
+            await asyncio.Event().wait()
+        return ()
 
 
 async def test_a_scrape_of_a_healthy_database_has_no_failure(shape_url: str) -> None:
@@ -176,14 +205,48 @@ async def test_one_who_joins_a_hurried_look_goes_on_where_that_is_cut(live_url: 
         assert errors(await patient) == {}
 
 
+async def test_one_who_joins_a_hurried_look_goes_on_though_that_one_can_wait_only_a_little_longer(
+    live_url: str,
+) -> None:
+    async with scraping(live_url, sources=[Hanging(times=1)]) as scraper:
+        hurried, patient = await asyncio.gather(scraper.scrape(0.1), scraper.scrape(0.9))
+        assert errors(await scraper.scrape(5)) == {}
+    assert "hanging" in errors(hurried)
+    assert "hanging" not in errors(patient)
+
+
+async def test_no_look_is_begun_that_has_less_time_than_the_one_that_failed(live_url: str) -> None:
+    # It would find less: what the first look counted well, a shorter one may not have the time to count.
+    source = Hanging()
+    async with scraping(live_url, sources=[source]) as scraper:
+        first = asyncio.create_task(scraper.scrape(3))
+        await asyncio.sleep(1.5)
+        second = await scraper.scrape(3)
+        assert second is await first
+        assert scraper.latest is second
+    assert set(errors(second)) == {"hanging"}
+    assert source.asked == 1
+
+
+async def test_a_success_that_one_in_a_hurry_was_told_of_is_remembered(live_url: str) -> None:
+    async with scraping(live_url, limits=DatabaseLimits(lock=30, statement=30)) as scraper:
+        async with locking(live_url, "members"):
+            patient = asyncio.create_task(scraper.scrape(20))
+            await asyncio.sleep(0.5)
+            told = (await scraper.scrape(0.5)).last_success
+            await end_exporter_sessions(live_url)
+            remembered = (await patient).last_success
+        assert told
+        assert told.items() <= remembered.items()
+        assert errors(await scraper.scrape(5)) == {}
+
+
 async def test_a_connection_killed_during_a_look_is_a_database_down_and_the_next_scrape_is_whole(live_url: str) -> None:
     async with scraping(live_url, limits=DatabaseLimits(lock=30, statement=30)) as scraper:
         async with locking(live_url, "members"):
             looking = asyncio.create_task(scraper.scrape(20))
             await asyncio.sleep(0.5)
-            async with connected(live_url) as connection:
-                for row in await exporter_sessions(live_url):
-                    await connection.execute("select pg_terminate_backend($1)", row["pid"])
+            await end_exporter_sessions(live_url)
             snapshot = await looking
             assert snapshot.database_error is not None
             assert families(snapshot) <= HEALTH_NAMES
