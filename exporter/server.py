@@ -82,6 +82,7 @@ class Exporter:
 
     async def ready(self, _: Request) -> Response:
         """Say whether a scrape can be served, which it can without the database, and how that is."""
+        # Whatever limit the request names: it needs no token, and a look that it began would have that limit for all.
         snapshot = await self._scraper.scrape(self._seconds)
         error = snapshot.database_error
         failing = sorted(name for name, outcome in snapshot.outcomes.items() if outcome.error)

@@ -1,5 +1,6 @@
 """The exporter as a process: what it answers, to whom, and how it starts and stops."""
 
+import asyncio
 import base64
 import concurrent.futures
 import gzip
@@ -26,6 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from scripts.dev.postgres import EmbeddedPostgres
 from scripts.dev.processes import free_port
 from scripts.dev.servers import Exporter, Prometheus
+from tests.exporting import exporter_sessions, locking
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -83,11 +85,6 @@ def test_the_health_endpoints_answer_in_json(exporter: Exporter) -> None:
     assert ready["status"] == "healthy"
     assert ready["checks"]["database"] == {"status": "healthy"}
     assert ready["failing_collectors"] == []
-
-
-def test_readiness_needs_no_token_and_takes_no_time_limit(exporter: Exporter) -> None:
-    ready = exporter.get("/health/ready", headers={"X-Prometheus-Scrape-Timeout-Seconds": "0.0001"}).json()
-    assert ready["status"] == "healthy"
 
 
 def test_a_broken_time_limit_of_the_scraper_is_ignored(exporter: Exporter) -> None:
@@ -199,6 +196,23 @@ def test_a_token_is_asked_for_as_bearer_or_basic(live_url: str) -> None:
             assert client.get("/metrics", headers={"authorization": wrong}).status_code == 401
         assert client.get("/health/live").status_code == 200
         assert "s3cret" not in server.log
+
+
+async def test_one_without_a_token_costs_no_scrape_its_collectors(live_url: str) -> None:
+    settings = {"UNIONCORE_METRICS_TOKEN": "s3cret", "UNIONCORE_LOCK_TIMEOUT": "60"}
+    with Exporter(live_url, env=settings) as server:
+        async with httpx.AsyncClient(trust_env=False, base_url=server.url, timeout=20) as client:
+            async with locking(live_url, "members"):
+                scrape = asyncio.create_task(client.get("/metrics", headers={"authorization": "Bearer s3cret"}))
+                for _ in range(200):
+                    if any("members" in row["query"] for row in await exporter_sessions(live_url)):
+                        break
+                    await asyncio.sleep(0.05)
+                limit = {"X-Prometheus-Scrape-Timeout-Seconds": "0.0001"}
+                ready = asyncio.create_task(client.get("/health/ready", headers=limit))
+                await asyncio.sleep(0.5)
+            assert 'unioncore_collector_success{collector="members"} 1.0' in (await scrape).text
+            assert (await ready).json()["status"] == "healthy"
 
 
 def test_every_line_of_the_log_is_one_json_object(tmp_path: Path) -> None:
