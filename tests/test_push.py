@@ -1,6 +1,7 @@
 """The push protocol, held against a real Pushgateway and prometheus_client."""
 
 import gzip
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from prometheus_client import (
     pushadd_to_gateway,
 )
 
+from exporter.collectors.jobs import JobsSource
 from exporter.jobs import KNOWN_JOBS, PushRefusedError
 from exporter.push import grouping_key, parse_body
 from scripts.dev.binaries import find
@@ -253,6 +255,21 @@ def test_every_body_that_prometheus_client_writes_is_read_back(values: dict[str,
         gauge.labels(text).set(value)
     series = parse_body(generate_latest(registry), {"job": "backup"})
     assert {dict(labels).get("text", ""): value for (_, labels), value in series.items()} == values
+
+
+@given(
+    name=st.sampled_from([family.name for family in JobsSource.families]),
+    gap=st.sampled_from(["", " ", "\t", "{}", '{a="b"} ']),
+    number=st.sampled_from([0, 1]) | st.floats() | st.integers(min_value=-(10**300), max_value=10**300),
+)
+def test_a_number_is_read_as_it_stands_or_refused_if_it_cannot_be_true(name: str, gap: str, number: float) -> None:
+    body = f"{name}{gap}{number!r}\n".encode()
+    can_be_true = 0 <= number < math.inf and (name != SUCCEEDED or number in {0, 1})
+    if can_be_true and (gap or repr(number).startswith("-")):
+        assert list(parse_body(body, {"job": "backup"}).values()) == [float(number)]
+    else:
+        with pytest.raises(PushRefusedError):
+            parse_body(body, {"job": "backup"})
 
 
 @given(
