@@ -262,5 +262,8 @@ class Database:
         """Close every connection."""
         if self._opening is not None:
             self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
+            # One that was opened for a scrape that could not wait is in nobody's hands.
+            for opened in await asyncio.gather(self._opening, return_exceptions=True):
+                if isinstance(opened, AsyncConnection):
+                    await opened.close()
         await self._engine.dispose()

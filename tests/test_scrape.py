@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 
 from exporter.board import HEALTH, Board
-from exporter.database import DatabaseLimits
+from exporter.database import Database, DatabaseLimits
+from exporter.dsn import parse
 from exporter.metrics import Family, Sample
 from scripts.dev.postgres import EmbeddedPostgres
 from tests.exporting import (
@@ -52,6 +53,20 @@ async def test_all_connections_are_closed_with_the_exporter(live_url: str) -> No
     async with scraping(live_url) as scraper:
         await scraper.scrape(5)
         assert 1 <= len(await exporter_sessions(live_url)) <= 2
+    assert await no_exporter_sessions(live_url)
+
+
+async def test_a_connection_that_nobody_waited_for_is_closed_too(live_url: str) -> None:
+    database = Database(parse(live_url), DatabaseLimits())
+    link = database.link()
+    waiting = asyncio.ensure_future(link.__aenter__())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert database._opening is not None
+    await asyncio.wait({database._opening})
+    assert await exporter_sessions(live_url)
+    await database.close()
     assert await no_exporter_sessions(live_url)
 
 
