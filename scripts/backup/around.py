@@ -5,7 +5,7 @@ roles are of the whole server (PostgreSQL's documentation of pg_dump, "Notes"). 
 zone would shift every time that is written from then on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.schema import literal, quoted
@@ -94,10 +94,21 @@ async def read_around(connection: "Connection[Record]") -> Around:
     )
 
 
-async def missing(connection: "Connection[Record]", contents: "Contents", *, owners: bool) -> Iterator[str]:
-    """Return the SQL that gives a database what it had when it was backed up, and has not now.
+class Missing(NamedTuple):
+    """What a database had, and has not now.
 
-    Each is one or more statements, a transaction, that the database's owner may run.
+    Attributes:
+        sql: Gives it back: one or more statements, a transaction.
+        above_owners: Whether only a superuser may run that, or whom one has allowed to. The database's owner can't have
+            set it: it is a matter of the old server, its logging for example.
+    """
+
+    sql: str
+    above_owners: bool = False
+
+
+async def missing(connection: "Connection[Record]", contents: "Contents", *, owners: bool) -> Iterator[Missing]:
+    """Return what gives a database what it had when it was backed up, and has not now.
 
     Args:
         connection: To the database.
@@ -106,26 +117,31 @@ async def missing(connection: "Connection[Record]", contents: "Contents", *, own
     """
     now = await read_around(connection)
     database = quoted(await connection.fetchval("select current_database()"))
-    return _statements(contents, now, database, owners=owners)
+    servers = await connection.fetchval("select array_agg(name) from pg_settings where context ~ '^superuser'")
+    return _statements(contents, now, database, owners=owners, servers=servers)
 
 
-def _statements(contents: "Contents", now: Around, database: str, *, owners: bool) -> Iterator[str]:
+def _statements(
+    contents: "Contents", now: Around, database: str, *, owners: bool, servers: Sequence[str]
+) -> Iterator[Missing]:
     for role, name, value in contents.settings:
         if (role, name, value) not in now.settings and (owners or not role):
             whose = f"role {quoted(role)} in database {database}" if role else f"database {database}"
             parameter = ".".join(map(quoted, name.split(".")))
             # As text it may be a list; only PostgreSQL knows which are.
-            yield (
+            yield Missing(
                 f"begin; select set_config({literal(name)}, {literal(value)}, true);"
-                f" alter {whose} set {parameter} from current; commit"
+                f" alter {whose} set {parameter} from current; commit",
+                name in servers,
             )
     if contents.grants is None or not owners:
         return
     for grantee, privilege, grantable in contents.grants:
         if (grantee, privilege, grantable) not in now.grants:
             whom = quoted(grantee) if grantee else "public"
-            yield f"grant {privilege} on database {database} to {whom}{' with grant option' if grantable else ''}"
+            option = " with grant option" if grantable else ""
+            yield Missing(f"grant {privilege} on database {database} to {whom}{option}")
     kept = {grant[:2] for grant in contents.grants}
     for grantee, privilege, _ in now.grants:
         if not grantee and (grantee, privilege) not in kept:
-            yield f"revoke {privilege} on database {database} from public"
+            yield Missing(f"revoke {privilege} on database {database} from public")

@@ -91,18 +91,23 @@ async def set_up(run: Run[AnyBackups], expected: Contents, target: Address, *, o
         JobError: That is not allowed (FAILED); the message has the SQL to run.
     """
     async with run.connect(target) as connection:
-        for statement in await missing(connection, expected, owners=owners):
+        for lacking in await missing(connection, expected, owners=owners):
             try:
-                await connection.execute(statement)
+                await connection.execute(lacking.sql)
             except asyncpg.PostgresError as error:
+                await connection.execute("rollback")
+                if lacking.above_owners and isinstance(error, asyncpg.InsufficientPrivilegeError):
+                    run.log.warning("left out, as only a superuser may set it", sql=lacking.sql)
+                    continue
                 raise JobError(
                     Exit.FAILED,
                     f"every row is in {target} and compared, but the database has not all of its own settings and "
-                    f"grants: {one_line(error)}: let its owner or a superuser run, in this database: {statement};",
+                    f"grants: {one_line(error)}: let its owner or a superuser run, in this database: {lacking.sql};",
                 ) from error
-            run.log.info("the database is set up as it was", sql=statement)
-        for statement in [] if owners else await missing(connection, expected, owners=True):
-            run.log.warning("left out, as the owners are: run it once the role is there", sql=statement)
+            run.log.info("the database is set up as it was", sql=lacking.sql)
+        for lacking in [] if owners else await missing(connection, expected, owners=True):
+            if not lacking.above_owners:
+                run.log.warning("left out, as the owners are: run it once the role is there", sql=lacking.sql)
 
 
 def summary(problems: Sequence[str]) -> str:
