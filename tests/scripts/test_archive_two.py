@@ -12,7 +12,10 @@ from scripts.job.exits import Exit
 from scripts.job.frame import Run
 from tests.scripts.archiving import Archives, AuditLog
 
-END_HOLDER = "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and granted"
+END_HOLDER = """
+select count(pg_terminate_backend(pid)) from pg_locks
+ where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
+"""
 RESTORED = '"audit_logs_restored"'
 
 
