@@ -163,7 +163,9 @@ class Child:
         for signum in (SIGTERM, SIGKILL):
             if self.process.poll() is not None:
                 return
-            os.killpg(self.process.pid, signum)
+            # While another thread waits for it, `poll` knows nothing of its end (CPython's `Popen._internal_poll`).
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signum)
             try:
                 self.process.wait(GRACE_SECONDS)
             except subprocess.TimeoutExpired:
@@ -189,7 +191,8 @@ def start(
     Raises:
         JobError: It can't be executed (TOOL).
     """
-    with tempfile.NamedTemporaryFile(prefix="unioncore-") as words:
+    # Without a name, it is gone even if this process is killed.
+    with tempfile.TemporaryFile() as words:
         try:
             process = subprocess.Popen(
                 argv,
@@ -202,7 +205,7 @@ def start(
             )
         except OSError as error:
             raise JobError(Exit.TOOL, f"{argv[0]} can't be executed: {error.strerror}") from error
-        child = Child(process, Path(words.name))
+        child = Child(process, Path(f"/proc/self/fd/{words.fileno()}"))
         try:
             yield child
         finally:

@@ -61,8 +61,11 @@ def kill_again_and_again(
         client = s3_client(path_style=True)
         client.create_bucket(Bucket=BUCKET)
         upload(client, BUCKET, {path.name: path.read_bytes() for path in jobs.backups.iterdir()})
+        scratch = jobs.backups.with_name("scratch")
+        scratch.mkdir()
         env = environment(
-            jobs.backups, url, exporter=exporter, UNIONCORE_PG_BIN=str(jobs.server.bin("pg_dump").parent),
+            jobs.backups, url, exporter=exporter, TMPDIR=str(scratch),
+            UNIONCORE_PG_BIN=str(jobs.server.bin("pg_dump").parent),
             S3_BUCKET=BUCKET, S3_PATH_STYLE="true", RETENTION_DAYS="1", UNIONCORE_MIN_KEEP="2",
             **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
         )  # fmt: skip
@@ -85,6 +88,7 @@ def kill_again_and_again(
                 seen["killed"] += process.finish(60) == -SIGKILL
                 seen["runs"] += 1
                 here, off_site = (check(store, content) for store in stores)
+                assert list(scratch.iterdir()) == []
                 seen["left a partial file"] += any(jobs.backups.glob(".unioncore-*"))
                 seen["left a dump without a manifest"] += len(list(jobs.backups.glob("*.dump"))) > len(here)
                 seen["left a backup that is not off site"] += here[-1] != off_site[-1]

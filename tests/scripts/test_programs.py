@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.backup.programs import Programs, choose, installed
+from scripts.backup.programs import Programs, choose, installed, start
 from scripts.dev.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit, JobError
 
@@ -58,3 +58,11 @@ def test_path_comes_before_the_system(tmp_path: Path, monkeypatch: pytest.Monkey
     assert installed(beta) == [Programs(beta, 19, "19beta2")]
     with pytest.raises(JobError, match="pg_restore is missing: install PostgreSQL 19's client"):
         found[1].path("pg_restore")
+
+
+def test_a_program_that_another_thread_has_seen_end_is_ended_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    with start(["/bin/true"], {}) as child:
+        assert child.process.wait() == 0
+        # What it answers while a thread that waits for the program has not yet told of its end.
+        monkeypatch.setattr(child.process, "poll", lambda: None)
+        child.end()
