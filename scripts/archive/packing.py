@@ -13,6 +13,10 @@ from scripts.archive.content import Content, Head, Rows
 # A frame of its own for each piece: packed at once, it takes half the time that a stream takes, and no more room.
 _PIECE = 512 << 10  # bytes
 _LEVEL = 1
+# A connection hands over what one look at its socket finds: some 10 kB, as the server sends them, which costs more
+# processor time than all that is done with them. In a pause the system gathers what the next look finds.
+_ENOUGH = 128 << 10  # bytes
+_PAUSE_SECONDS = 0.001
 
 
 class Packed(NamedTuple):
@@ -74,6 +78,8 @@ class Packer:
         self._size += len(piece)
         if self._size >= _PIECE:
             await self._hand_over()
+        if len(piece) < _ENOUGH:
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def close(self, rows: int) -> Packed | None:
         """Return what is in the file, now that it has so many rows; None: it has none.
