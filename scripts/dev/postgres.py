@@ -228,7 +228,12 @@ class EmbeddedPostgres:
 
     def create_database(self, name: str, template: str | None = None) -> None:
         """Create a database, as a copy of `template` if one is named (it must have no connections)."""
-        self.psql('create database :"name" template :"template"', name=name, template=template or "template1")
+        # Copied as files, a small one takes half the time.
+        self.psql(
+            'create database :"name" template :"template" strategy file_copy',
+            name=name,
+            template=template or "template1",
+        )
 
     def drop_database(self, name: str) -> None:
         """Drop a database and end the connections to it; one that is not there is no error."""
