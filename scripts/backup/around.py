@@ -99,11 +99,14 @@ class Missing(NamedTuple):
 
     Attributes:
         sql: Gives it back: one or more statements, a transaction.
+        told: As much of that as a log or a message may have: an extension's or the application's own setting may be a
+            secret.
         above_owners: Whether only a superuser may run that, or whom one has allowed to. The database's owner can't have
             set it: it is a matter of the old server, its logging for example.
     """
 
     sql: str
+    told: str
     above_owners: bool = False
 
 
@@ -129,19 +132,22 @@ def _statements(
             whose = f"role {quoted(role)} in database {database}" if role else f"database {database}"
             parameter = ".".join(map(quoted, name.split(".")))
             # As text it may be a list; only PostgreSQL knows which are.
-            yield Missing(
+            sql = (
                 f"begin; select set_config({literal(name)}, {literal(value)}, true);"
-                f" alter {whose} set {parameter} from current; commit",
-                name in servers,
+                f" alter {whose} set {parameter} from current; commit"
             )
+            told = f"alter {whose} set {parameter} to … (its value is in the manifest)" if "." in name else sql
+            yield Missing(sql, told, name in servers)
     if contents.grants is None or not owners:
         return
     for grantee, privilege, grantable in contents.grants:
         if (grantee, privilege, grantable) not in now.grants:
             whom = quoted(grantee) if grantee else "public"
             option = " with grant option" if grantable else ""
-            yield Missing(f"grant {privilege} on database {database} to {whom}{option}")
+            sql = f"grant {privilege} on database {database} to {whom}{option}"
+            yield Missing(sql, sql)
     kept = {grant[:2] for grant in contents.grants}
     for grantee, privilege, _ in now.grants:
         if not grantee and (grantee, privilege) not in kept:
-            yield Missing(f"revoke {privilege} on database {database} from public")
+            sql = f"revoke {privilege} on database {database} from public"
+            yield Missing(sql, sql)

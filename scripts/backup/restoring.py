@@ -97,17 +97,17 @@ async def set_up(run: Run[AnyBackups], expected: Contents, target: Address, *, o
             except asyncpg.PostgresError as error:
                 await connection.execute("rollback")
                 if lacking.above_owners and isinstance(error, asyncpg.InsufficientPrivilegeError):
-                    run.log.warning("left out, as only a superuser may set it", sql=lacking.sql)
+                    run.log.warning("left out, as only a superuser may set it", sql=lacking.told)
                     continue
                 raise JobError(
                     Exit.FAILED,
                     f"every row is in {target} and compared, but the database has not all of its own settings and "
-                    f"grants: {one_line(error)}: let its owner or a superuser run, in this database: {lacking.sql};",
+                    f"grants: {one_line(error)}: let its owner or a superuser run, in this database: {lacking.told};",
                 ) from error
-            run.log.info("the database is set up as it was", sql=lacking.sql)
+            run.log.info("the database is set up as it was", sql=lacking.told)
         for lacking in [] if owners else await missing(connection, expected, owners=True):
             if not lacking.above_owners:
-                run.log.warning("left out, as the owners are: run it once the role is there", sql=lacking.sql)
+                run.log.warning("left out, as the owners are: run it once the role is there", sql=lacking.told)
 
 
 def summary(problems: Sequence[str]) -> str:

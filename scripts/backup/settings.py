@@ -89,7 +89,8 @@ class BackupSettings(BackupsSettings):
     age_recipients: Annotated[str, AfterValidator(check_recipients)] = Field(
         "",
         validation_alias="UNIONCORE_AGE_RECIPIENTS",
-        description="Public keys of age (`age1…`), separated by spaces, to encrypt backups for before they are stored.",
+        description="Public keys of age (`age1…`), separated by spaces, to encrypt backups for before they are stored. "
+        "Their manifests stay readable: names, counts, definitions, and the database's own settings.",
     )
     backup_seconds: Duration = Field(
         4 * 3600.0, validation_alias="UNIONCORE_BACKUP_TIMEOUT", description="For a whole backup, in seconds."

@@ -70,6 +70,9 @@ def test_the_databases_own_settings_and_grants_come_back(
     for what in (SETTINGS, GRANTS):
         assert postgres.psql(what, target) == postgres.psql(what, source) != ""
     assert postgres.psql("show timezone", target) == "America/Los_Angeles"
+    # It may be a secret.
+    assert "local_name" in jobs.log
+    assert "Brien" not in jobs.log
 
 
 def test_without_owners_the_databases_settings_come_back_and_those_of_roles_are_told(
