@@ -52,7 +52,7 @@ dashboards: $(VENV)/.installed ## regenerate grafana/dashboards/ from grafana/bo
 	@$(BIN)/python -m grafana.generate
 
 compose-test: $(VENV)/.installed ## docker-compose brought up for real, where Docker runs
-	@$(BIN)/python -m pytest tests/compose -m compose $(ARGS)
+	@TMPDIR=$${TMPDIR:-/tmp} $(BIN)/python -m pytest tests/compose -m compose $(ARGS)
 
 lock: $(VENV)/.installed ## resolve the dependencies anew into the lock files
 	@$(BIN)/python -m pip install --quiet uv
