@@ -5,6 +5,7 @@ roles are of the whole server (PostgreSQL's documentation of pg_dump, "Notes"). 
 zone would shift every time that is written from then on.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,17 +21,25 @@ if TYPE_CHECKING:
 _FIRST = 10
 # What initdb makes has lower ones, but for the schema public: FirstNormalObjectId, access/transam.h.
 _MADE_LATER = "(o.oid >= 16384 or o.oid = 2200)"
+# The temporary tables of others, and PostgreSQL's own schemas, which belong to that role, are in no dump.
+_DUMPED = "n.nspname !~ '^pg_'"
+
+
+def _in_dumped(schema: str) -> str:
+    return f"exists (select from pg_namespace n where n.oid = {schema} and {_DUMPED})"
+
+
 _OWNED = {
-    "pg_namespace": ("nspowner", "nspacl"),
-    "pg_class": ("relowner", "relacl"),
-    "pg_proc": ("proowner", "proacl"),
-    "pg_type": ("typowner", "typacl"),
-    "pg_largeobject_metadata": ("lomowner", "lomacl"),
-    "pg_default_acl": ("defaclrole", "defaclacl"),
-    "pg_foreign_server": ("srvowner", "srvacl"),
-    "pg_event_trigger": ("evtowner", "null::aclitem[]"),
-    "pg_publication": ("pubowner", "null::aclitem[]"),
-    "pg_statistic_ext": ("stxowner", "null::aclitem[]"),
+    "pg_namespace": ("nspowner", "nspacl", _in_dumped("o.oid")),
+    "pg_class": ("relowner", "relacl", _in_dumped("relnamespace")),
+    "pg_proc": ("proowner", "proacl", _in_dumped("pronamespace")),
+    "pg_type": ("typowner", "typacl", _in_dumped("typnamespace")),
+    "pg_largeobject_metadata": ("lomowner", "lomacl", "true"),
+    "pg_default_acl": ("defaclrole", "defaclacl", "true"),
+    "pg_foreign_server": ("srvowner", "srvacl", "true"),
+    "pg_event_trigger": ("evtowner", "null::aclitem[]", "true"),
+    "pg_publication": ("pubowner", "null::aclitem[]", "true"),
+    "pg_statistic_ext": ("stxowner", "null::aclitem[]", _in_dumped("stxnamespace")),
 }
 
 
@@ -39,17 +48,27 @@ def _names_first(acl: str) -> str:
 
 
 _NAMED = " union all ".join(
-    f"select {_FIRST} from {catalog} o where {_MADE_LATER} and {own(catalog, 'o')}"
+    f"select {_FIRST} from {catalog} o where {_MADE_LATER} and {own(catalog, 'o')} and {dumped}"
     f" and ({owner} = {_FIRST} or {_names_first(acl)})"
-    for catalog, (owner, acl) in _OWNED.items()
+    for catalog, (owner, acl, dumped) in _OWNED.items()
 )
 _POLICIES = "select unnest(polroles) from pg_policy"
 _DATABASE = "(select * from pg_database where datname = current_database())"
+# An object is in a schema, or of an extension, by pg_depend, whatever catalog has it. Grants on what an extension made
+# are dumped, its owner is not.
+_DEPENDENT = f"""
+select s.refobjid from pg_shdepend s join {_DATABASE} d on d.oid = s.dbid
+ where s.refclassid = 'pg_authid'::regclass
+   and s.classid not in ('pg_database'::regclass, 'pg_extension'::regclass)
+   and not exists (select from pg_depend e
+                    where e.classid = s.classid and e.objid = s.objid
+                      and (e.deptype = 'e' and s.deptype = 'o'
+                           or e.refclassid = 'pg_namespace'::regclass and not {_in_dumped("e.refobjid")}))
+"""
 ROLES = f"""
 select rolname::text as name, oid in ({_POLICIES}) as in_policy
   from pg_roles
- where oid in (select s.refobjid from pg_shdepend s join {_DATABASE} d on d.oid = s.dbid
-                where s.refclassid = 'pg_authid'::regclass and s.classid <> 'pg_database'::regclass
+ where oid in ({_DEPENDENT}
                union all {_POLICIES}
                union all {_NAMED}
                union all select {_FIRST} from pg_attribute where attrelid >= 16384 and {_names_first("attacl")}
@@ -94,23 +113,43 @@ async def read_around(connection: "Connection[Record]") -> Around:
     )
 
 
+# GUC_LIST_QUOTE in guc_tables.c: lists of names, each of which SET wants as a text of its own. pg_dump has the same
+# ones (variable_is_guc_list_quote), for an extension can't add to them.
+_LISTS_OF_NAMES = frozenset(
+    {
+        "local_preload_libraries",
+        "search_path",
+        "session_preload_libraries",
+        "shared_preload_libraries",
+        "temp_tablespaces",
+        "unix_socket_directories",
+    }
+)
+_NAME_IN_LIST = re.compile(r'"(?:[^"]|"")*"|[^\s,"]+')
+
+
 class Missing(NamedTuple):
     """What a database had, and has not now.
 
     Attributes:
-        sql: Gives it back: one or more statements, a transaction.
-        told: As much of that as a log or a message may have: an extension's or the application's own setting may be a
-            secret.
+        sql: The statement that gives it back.
+        secret: The part of it that is in no log or message, if any: an extension's or the application's own setting may
+            be a password.
         above_owners: Whether only a superuser may run that, or whom one has allowed to. The database's owner can't have
             set it: it is a matter of the old server, its logging for example.
     """
 
     sql: str
-    told: str
+    secret: str = ""
     above_owners: bool = False
 
+    @property
+    def told(self) -> str:
+        """As much of the statement as a log or a message may have."""
+        return self.sql.replace(self.secret, "… (its value is in the manifest)") if self.secret else self.sql
 
-async def missing(connection: "Connection[Record]", contents: "Contents", *, owners: bool) -> Iterator[Missing]:
+
+async def missing(connection: "Connection[Record]", contents: "Contents", *, owners: bool) -> list[Missing]:
     """Return what gives a database what it had when it was backed up, and has not now.
 
     Args:
@@ -120,34 +159,49 @@ async def missing(connection: "Connection[Record]", contents: "Contents", *, own
     """
     now = await read_around(connection)
     database = quoted(await connection.fetchval("select current_database()"))
-    servers = await connection.fetchval("select array_agg(name) from pg_settings where context ~ '^superuser'")
-    return _statements(contents, now, database, owners=owners, servers=servers)
+    for_owners = await connection.fetchval("select array_agg(name) from pg_settings where context !~ '^superuser'")
+    settings = _settings(contents, now, database, owners=owners, for_owners=for_owners)
+    return [*settings, *(_grants(contents, now, database) if owners else ())]
 
 
-def _statements(
-    contents: "Contents", now: Around, database: str, *, owners: bool, servers: Sequence[str]
+def _parts(name: str, value: str) -> list[str]:
+    """Return the texts that SET wants for what pg_db_role_setting has as one."""
+    if name not in _LISTS_OF_NAMES:
+        return [value]
+    return [
+        part[1:-1].replace('""', '"') if part.startswith('"') else part for part in _NAME_IN_LIST.findall(value)
+    ] or [""]
+
+
+def _settings(
+    contents: "Contents", now: Around, database: str, *, owners: bool, for_owners: Sequence[str]
 ) -> Iterator[Missing]:
+    there = {(role, name): _parts(name, value) for role, name, value in now.settings}
     for role, name, value in contents.settings:
-        if (role, name, value) not in now.settings and (owners or not role):
-            whose = f"role {quoted(role)} in database {database}" if role else f"database {database}"
-            parameter = ".".join(map(quoted, name.split(".")))
-            # As text it may be a list; only PostgreSQL knows which are.
-            sql = (
-                f"begin; select set_config({literal(name)}, {literal(value)}, true);"
-                f" alter {whose} set {parameter} from current; commit"
-            )
-            told = f"alter {whose} set {parameter} to … (its value is in the manifest)" if "." in name else sql
-            yield Missing(sql, told, name in servers)
-    if contents.grants is None or not owners:
+        parts = _parts(name, value)
+        if there.get((role, name)) == parts or (role and not owners):
+            continue
+        whose = f"role {quoted(role)} in database {database}" if role else f"database {database}"
+        own_name = "." in name
+        texts = ", ".join(map(literal, parts))
+        # What an ordinary role is not shown, it may not set. A name with a dot is not there before it is set: whether
+        # the application needs it, only its operator knows.
+        yield Missing(
+            f"alter {whose} set {'.'.join(map(quoted, name.split('.')))} to {texts}",
+            texts if own_name else "",
+            name not in for_owners and not own_name,
+        )
+
+
+def _grants(contents: "Contents", now: Around, database: str) -> Iterator[Missing]:
+    if contents.grants is None:
         return
     for grantee, privilege, grantable in contents.grants:
         if (grantee, privilege, grantable) not in now.grants:
             whom = quoted(grantee) if grantee else "public"
             option = " with grant option" if grantable else ""
-            sql = f"grant {privilege} on database {database} to {whom}{option}"
-            yield Missing(sql, sql)
+            yield Missing(f"grant {privilege} on database {database} to {whom}{option}")
     kept = {grant[:2] for grant in contents.grants}
     for grantee, privilege, _ in now.grants:
         if not grantee and (grantee, privilege) not in kept:
-            sql = f"revoke {privilege} on database {database} from public"
-            yield Missing(sql, sql)
+            yield Missing(f"revoke {privilege} on database {database} from public")

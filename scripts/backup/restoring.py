@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 
 from exporter.dsn import Address
-from scripts.backup.around import missing
+from scripts.backup.around import Missing, missing
 from scripts.backup.contents import Contents, differences
 from scripts.backup.inventory import snapshot
 from scripts.backup.programs import Programs, run_program
@@ -88,26 +88,47 @@ async def set_up(run: Run[AnyBackups], expected: Contents, target: Address, *, o
         owners: Give also what is a role's; else it is only told.
 
     Raises:
-        JobError: That is not allowed (FAILED); the message has the SQL to run.
+        JobError: Something of that can't be given (FAILED), all else is; the message has the SQL to run.
     """
+    errors: dict[Missing, asyncpg.PostgresError] = {}
     async with run.connect(target) as connection:
-        for lacking in await missing(connection, expected, owners=owners):
+        lacking = await missing(connection, expected, owners=owners)
+        for one in lacking:
             try:
-                await connection.execute(lacking.sql)
+                await connection.execute(one.sql)
             except asyncpg.PostgresError as error:
-                await connection.execute("rollback")
-                if lacking.above_owners and isinstance(error, asyncpg.InsufficientPrivilegeError):
-                    run.log.warning("left out, as only a superuser may set it", sql=lacking.told)
-                    continue
-                raise JobError(
-                    Exit.FAILED,
-                    f"every row is in {target} and compared, but the database has not all of its own settings and "
-                    f"grants: {one_line(error)}: let its owner or a superuser run, in this database: {lacking.told};",
-                ) from error
-            run.log.info("the database is set up as it was", sql=lacking.told)
-        for lacking in [] if owners else await missing(connection, expected, owners=True):
-            if not lacking.above_owners:
-                run.log.warning("left out, as the owners are: run it once the role is there", sql=lacking.told)
+                errors[one] = error
+        # A GRANT or REVOKE that its user may not give ends with no more than a warning (PostgreSQL's GRANT, "Notes").
+        left = await missing(connection, expected, owners=owners)
+        others = [] if owners else await missing(connection, expected, owners=True)
+    for one in lacking:
+        if one not in left:
+            run.log.info("the database is set up as it was", sql=one.told)
+    for one in others:
+        if one not in left and not one.above_owners:
+            run.log.warning("left out, as the owners are: run it once the role is there", sql=one.told)
+    failed = []
+    for one in left:
+        refusal = errors.get(one)
+        if one.above_owners and isinstance(refusal, asyncpg.InsufficientPrivilegeError):
+            run.log.warning("left out, as only a superuser may set it", sql=one.told)
+        else:
+            failed.append(f"{one.told} ({_why(one, refusal)})")
+    if failed:
+        raise JobError(
+            Exit.FAILED,
+            f"every row is in {target} and compared, but the database has not all of its own settings and grants: "
+            f"let its owner or a superuser run, in this database: {'; '.join(failed)}",
+        )
+
+
+def _why(lacking: Missing, error: asyncpg.PostgresError | None) -> str:
+    if error is None:
+        return "it had no effect: the user of the restore may not grant or revoke that"
+    if lacking.secret and not isinstance(error, asyncpg.InsufficientPrivilegeError):
+        # PostgreSQL names a value that it refuses.
+        return f"refused: SQLSTATE {error.sqlstate}"
+    return one_line(error)
 
 
 def summary(problems: Sequence[str]) -> str:

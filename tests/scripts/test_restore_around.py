@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backup.around import ROLES
 from scripts.dev.generate import SCALES, create
 from scripts.dev.pgprograms import psql
 from scripts.dev.postgres import EmbeddedPostgres
@@ -49,7 +50,11 @@ def set_up(postgres: EmbeddedPostgres, source: str) -> None:
         alter database "{source}" set search_path = "$user", public, "A, b";
         alter database "{source}" set app.local_name = 'O''Brien = 7';
         alter role app in database "{source}" set search_path = public, "C""d";
+        alter role app in database "{source}" set role = 'Odd ''role';
         alter role "Odd 'role" in database "{source}" set statement_timeout = '30s';
+        alter role "Odd 'role" in database "{source}" set search_path = '';
+        alter role "Odd 'role" in database "{source}" set temp_tablespaces = pg_default, '';
+        alter role "Odd 'role" in database "{source}" set datestyle = 'ISO, DMY';
         revoke all on database "{source}" from public;
         grant temporary on database "{source}" to public;
         grant connect on database "{source}" to app with grant option;
@@ -89,20 +94,108 @@ def test_without_owners_the_databases_settings_come_back_and_those_of_roles_are_
 
 
 @pytest.mark.parametrize(
-    ("setting", "code"), [("timezone = 'Asia/Kolkata'", Exit.FAILED), ("log_statement = 'all'", 0)]
+    "setting", ["timezone = 'Asia/Kolkata'", "app.password = 'Tell nobody'"], ids=["a setting", "a setting of its own"]
 )
-def test_a_user_who_may_not_set_up_the_database_is_told_what_is_left_to_run(
-    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres, setting: str, code: Exit
+def test_a_user_who_may_not_set_up_the_database_is_told_all_that_is_left_to_run(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres, setting: str
 ) -> None:
     source, target = names
-    postgres.psql(f'alter database "{source}" set {setting}')
-    postgres.psql("alter role app login password 'app'; alter schema public owner to app", target)
+    postgres.psql(
+        f"""
+        alter database "{source}" set {setting};
+        alter role app in database "{source}" set statement_timeout = '30s';
+        revoke temporary on database "{source}" from public;
+        grant create on database "{source}" to "Odd 'role" with grant option;
+        """
+    )
+    restorer(postgres, source, target)
     assert jobs.backup(postgres.url(source)).code == Exit.OK
-    ended = jobs.restore(url=postgres.url(target, user="app", password="app"))
-    assert ended.code == code, ended.error
-    assert f'alter database "{target}" set ' in (ended.error if code else jobs.log.replace("\\", ""))
-    assert "every row is in " in ended.error or not code
+    ended = jobs.restore(url=postgres.url(target, user="app", password="app"), owners=True)
+    assert ended.code == Exit.FAILED, ended.error
+    assert "every row is in " in ended.error
+    for left in (
+        f'alter database "{target}" set ',
+        f'grant CREATE on database "{target}" to "Odd \'role" with grant option (it had no effect',
+        f'revoke TEMPORARY on database "{target}" from public (it had no effect',
+    ):
+        assert left in ended.error
+    assert "nobody" not in ended.error + jobs.log
+    # What its user may set is set.
+    assert postgres.psql(SETTINGS, target) == "app|statement_timeout=30s"
+    assert jobs.log.count("is set up as it was") == 1
     assert postgres.psql("select count(*) from audit_logs", target) == "2000"
+
+
+def test_what_only_a_superuser_could_set_is_left_out_and_said(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres
+) -> None:
+    source, target = names
+    # The second is not shown to ordinary roles.
+    postgres.psql(
+        f"""
+        alter database "{source}" set log_statement = 'all';
+        alter database "{source}" set session_preload_libraries = plpgsql;
+        alter role app in database "{source}" set statement_timeout = '30s';
+        """
+    )
+    restorer(postgres, source, target)
+    assert jobs.backup(postgres.url(source)).code == Exit.OK
+    ended = jobs.restore(url=postgres.url(target, user="app", password="app"), owners=True)
+    assert ended.code == Exit.OK, ended.error
+    assert jobs.log.count("only a superuser may set it") == 2
+    assert postgres.psql(SETTINGS, target) == "app|statement_timeout=30s"
+
+
+def restorer(postgres: EmbeddedPostgres, source: str, target: str) -> None:
+    """Let the role app own all that is in the source, and restore it into a database that is not its own."""
+    postgres.psql(
+        """
+        select format('alter table %s owner to app', oid::regclass) from pg_class
+         where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm')
+        union all
+        select format('alter type %s owner to app', oid::regtype) from pg_type
+         where typnamespace = 'public'::regnamespace and typtype in ('e', 'd')
+        union all
+        select format('alter routine %s owner to app', oid::regprocedure) from pg_proc
+         where pronamespace = 'public'::regnamespace
+        \\gexec
+        """,
+        source,
+    )
+    postgres.psql(
+        "alter role app login password 'app'; alter schema public owner to app;"
+        f" grant create on database {target} to app",
+        target,
+    )
+
+
+def test_a_role_that_only_temporary_tables_name_is_not_needed(postgres: EmbeddedPostgres) -> None:
+    postgres.create_database("temporary")
+    postgres.psql("create role app; create role analyst; grant create on database temporary to app")
+    try:
+        made = postgres.psql(
+            """
+            alter schema public owner to app;
+            set role app;
+            create table ours (id int);
+            set role analyst;
+            create temp table scratch (id int primary key, words text);
+            create type pg_temp.pair as (a int, b int);
+            grant select (id) on scratch to app;
+            reset role;
+            create temp table of_the_first (id serial primary key, words text);
+            """
+            + ROLES,
+            "temporary",
+        )
+        assert made == "app|f"
+        # The schemas of temporary tables stay for ever.
+        assert postgres.psql(ROLES, "temporary") == "app|f"
+        postgres.psql("create table of_the_first ()", "temporary")
+        assert postgres.psql(ROLES, "temporary") == "app|f\npostgres|f"
+    finally:
+        postgres.drop_database("temporary")
+        postgres.psql("drop role app; drop role analyst")
 
 
 def test_the_role_that_initdb_made_is_among_those_that_a_restore_needs(
