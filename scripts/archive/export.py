@@ -16,6 +16,7 @@ from scripts.archive.table import PINNED, AuditTable, describe
 from scripts.job.console import Meter
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Outcome, Run
+from scripts.objects import ObjectExistsError
 
 
 async def archive(run: Run[ArchiveSettings]) -> Outcome:
@@ -154,7 +155,13 @@ class _Export:
         """Bring a chunk into the archive, read it back, and only then write the manifest: of what was read back."""
         table, name = self._table, draft.name
         with draft.file:
-            await self._place.write(name.key, draft.file, draft.content.sha256, self._holdings.orphans)
+            try:
+                await self._place.write(name.key, draft.file, draft.content.sha256)
+            except ObjectExistsError:
+                if name.key not in self._holdings.orphans:
+                    raise
+                await self._remove_orphan(name.key)
+                await self._place.write(name.key, draft.file, draft.content.sha256)
         reading = await self._place.read_back(name.key, draft.content)
         facts = Facts.of(reading, columns=table.columns, table=table.name, database=table.database)
         chunk = Chunk.of(name, facts, draft.content, started_at=draft.started_at, finished_at=datetime.now(UTC))
@@ -167,6 +174,11 @@ class _Export:
         self._bytes += chunk.manifest.size
         meter.advance(facts.rows)
 
+    async def _remove_orphan(self, key: str) -> None:
+        # Another run may have completed it if the lock is lost.
+        await self._run.require_lock()
+        await self._place.remove_orphan(key)
+
     async def _tidy(self) -> None:
         """Remove what earlier runs have left unfinished, and move what is verified into its storage class."""
         objects = self._place.objects
@@ -176,10 +188,11 @@ class _Export:
             if rows := await remains.only_there(self._place, key, chunks, self._connection, self._table):
                 only_there[key] = rows
                 continue
-            await objects.in_thread(objects.delete, key)
+            await self._remove_orphan(key)
             self._run.log.info("removed a file that a run has left without a manifest", file=key)
             self._removed += 1
-        # This run has the lock, so no other one writes.
+        # As long as this run has the lock, no other one writes.
+        await self._run.require_lock()
         self._removed += await objects.in_thread(objects.clean, self._run.started_at)
         for name in [*self._holdings.warm(self._place.cold), *self._chunks]:
             await self._place.cool(name)

@@ -158,26 +158,35 @@ class Archive:
         if wrong:
             raise ObjectDamagedError(f"{self.location}/{key} is damaged: its {', '.join(wrong)} is not {said}")
 
-    async def write(self, key: str, file: BinaryIO, sha256: str, orphans: frozenset[str]) -> None:
-        """Write a chunk's file; one that an earlier run has left without a manifest is completed, or replaced.
+    async def write(self, key: str, file: BinaryIO, sha256: str) -> None:
+        """Write a chunk's file.
 
         Args:
             key: Its key.
             file: Its content.
             sha256: Its SHA-256 in hexadecimal.
-            orphans: The files that have no manifest.
 
         Raises:
+            ObjectExistsError: There is one with another content.
             ObjectError: It can't be written.
         """
         # It is read back by `read_back`, which looks inside, too.
-        try:
-            await self.objects.in_thread(self.objects.put, key, file, sha256, read_back=False)
-        except ObjectExistsError:
-            if key not in orphans:
-                raise
-            await self.objects.in_thread(self.objects.delete, key)
-            await self.objects.in_thread(self.objects.put, key, file, sha256, read_back=False)
+        await self.objects.in_thread(self.objects.put, key, file, sha256, read_back=False)
+
+    async def remove_orphan(self, key: str) -> None:
+        """Remove a file that has no manifest, if that is still so.
+
+        Raises:
+            ObjectExistsError: It has one by now.
+            ObjectError: It can't be removed.
+        """
+        manifest = key + MANIFEST_SUFFIX
+        if await self.objects.in_thread(self.objects.head, manifest):
+            raise ObjectExistsError(
+                f"{self.location}/{manifest} was written while this run was under way, by another one: the file is "
+                "left as it is; run the job again"
+            )
+        await self.objects.in_thread(self.objects.delete, key)
 
     async def commit(self, chunk: Chunk) -> None:
         """Write a chunk's manifest: from then on its rows are archived.

@@ -131,12 +131,12 @@ class Run(Generic[S]):
         """Make sure that no other run can have begun: before what two must not both do.
 
         Raises:
-            JobError: The session with the job's lock has ended (UNREACHABLE).
+            JobError: The session with the job's lock has ended, or does not answer (UNREACHABLE).
         """
         if not self._holder:
             return
         try:
-            await self._holder.execute("select 1")
+            await self._holder.execute("select 1", timeout=self.settings.connect_seconds)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise JobError(
                 Exit.UNREACHABLE,

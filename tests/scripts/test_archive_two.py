@@ -1,9 +1,12 @@
 """Two runs at once: what the lock keeps apart, and what an auditor is given where it did not."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from exporter.manifests import MANIFEST_SUFFIX
+from scripts.archive import remains
 from scripts.archive.chunks import Chunk
 from scripts.archive.place import Archive
 from scripts.archive.restore import Wanted
@@ -58,6 +61,73 @@ def test_a_run_whose_lock_is_lost_deletes_nothing_more(
     ended = archives.delete()
     assert (ended.code, ended.details["chunks"]) == (Exit.UNREACHABLE, 1)
     assert len(before - live_log.ids()) == ended.details["rows"] == 100
+
+
+def orphaned(archives: Archives) -> tuple[Path, Path]:
+    """Let the first chunk's file be without its manifest: the file, and where its manifest is kept."""
+    assert archives.archive(UNIONCORE_ARCHIVE_CHUNK_ROWS="100").code == Exit.OK
+    manifest = min(archives.directory.rglob(f"*{MANIFEST_SUFFIX}"))
+    return manifest.with_name(manifest.name.removesuffix(MANIFEST_SUFFIX)), manifest.rename(archives.directory / "kept")
+
+
+def test_a_run_whose_lock_is_lost_removes_no_file(
+    live_log: AuditLog, archives: Archives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, _ = orphaned(archives)
+    original = remains.only_there
+
+    async def only_there(*args: Any) -> int:
+        assert live_log.value(END_HOLDER) == 1
+        return await original(*args)
+
+    monkeypatch.setattr(remains, "only_there", only_there)
+    # Other chunks than before, so that the file is not completed.
+    ended = archives.archive(UNIONCORE_ARCHIVE_CHUNK_ROWS="70")
+    assert (ended.code, ended.details["orphans_removed"]) == (Exit.UNREACHABLE, 0)
+    assert file.exists()
+    monkeypatch.setattr(remains, "only_there", original)
+    assert archives.archive().details["orphans_removed"] == 1
+    assert archives.rows() == live_log.rows(days=10)
+
+
+@pytest.mark.usefixtures("live_log")
+def test_a_file_that_another_run_has_completed_in_the_meantime_is_not_removed(
+    archives: Archives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, kept = orphaned(archives)
+    original = remains.only_there
+
+    async def only_there(*args: Any) -> int:
+        rows = await original(*args)
+        kept.rename(file.with_name(file.name + MANIFEST_SUFFIX))
+        return rows
+
+    monkeypatch.setattr(remains, "only_there", only_there)
+    ended = archives.archive(UNIONCORE_ARCHIVE_CHUNK_ROWS="70")
+    assert (ended.code, ended.details["orphans_removed"]) == (Exit.REFUSED, 0)
+    assert f"{file.name}{MANIFEST_SUFFIX} was written while this run was under way" in ended.error
+    assert file.exists()
+
+
+def test_a_run_whose_lock_is_lost_replaces_no_file(
+    live_log: AuditLog, archives: Archives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, _ = orphaned(archives)
+    half = file.read_bytes()[: file.stat().st_size // 2]
+    file.write_bytes(half)
+    original = Archive.write
+    lost: list[object] = []
+
+    async def write(self: Archive, *args: Any) -> None:
+        if not lost:
+            lost.append(live_log.value(END_HOLDER))
+        await original(self, *args)
+
+    monkeypatch.setattr(Archive, "write", write)
+    assert archives.archive(UNIONCORE_ARCHIVE_CHUNK_ROWS="100").code == Exit.UNREACHABLE
+    assert (lost, file.read_bytes()) == ([1], half)
+    assert archives.archive(UNIONCORE_ARCHIVE_CHUNK_ROWS="100").code == Exit.OK
+    assert archives.rows() == live_log.rows(days=10)
 
 
 def merge(aside: Path, archive: Path) -> None:
