@@ -109,8 +109,9 @@ def survey(schema: Schema, events: Family) -> str:
 
     The recursion keeps: the row at `low` is older than the target, or the first of all; every row from
     `high` on is younger, as far as ids are in the order of time but for the margin. An import of old events is not in
-    that order, and would hide what was there before it: if any of many probes below `low` is younger than one above it,
-    the whole table is counted.
+    that order, and would hide what was there before it, and meanwhile: where any of many probes below `low` is older
+    than one before it, all rows between it and its neighbours are looked at, and if one of them is in the window, the
+    whole table is counted.
     """
     identity, time = schema.need("audit.id", "audit.time")
     target = """(cast(:start_7d as timestamptz) - cast(:margin as interval))"""
@@ -143,12 +144,24 @@ def survey(schema: Schema, events: Family) -> str:
            from generate_series(0, {DENSE}) step) probe(id)
        cross join lateral ({rows} where {identity} <= least(probe.id, found.low) order by {identity} desc limit 1) row
        where found.low > first),
+    ordered as (
+      select id, at, lag(id) over (order by id) as previous,
+             max(at) over (order by id rows between unbounded preceding and 1 preceding)
+               - cast(:margin as interval) > at as behind
+        from probes where at <= cast(:now as timestamptz)),
+    doubtful(first, last) as materialized (
+      select previous, id
+        from (select previous, id, behind, lag(behind) over (order by id) as was_behind from ordered) ordered
+       where behind or was_behind),
+    amid(hidden, oldest) as materialized (
+      select bool_or(stretch.hidden), min(stretch.oldest)
+        from doubtful
+       cross join lateral (
+         select bool_or(at >= {target} and at <= cast(:now as timestamptz)) as hidden,
+                min(at) filter (where isfinite(at)) as oldest
+           from ({rows} where {identity} between doubtful.first and doubtful.last) r) stretch),
     trusted(first, low) as materialized (
-      select first, case when exists (
-               select from (select at, max(at) over (order by id rows between unbounded preceding and 1 preceding)
-                                         as before
-                              from probes where at <= cast(:now as timestamptz)) probe
-                where before - cast(:margin as interval) > at) then first else low end
+      select first, case when (select hidden from amid) then first else low end
         from found),
     region as not materialized (
       select {identity} as id, {time.instant()} as at, {schema.columns["audit.table"]}::text as tab,
@@ -167,5 +180,6 @@ def survey(schema: Schema, events: Family) -> str:
                         where at <= cast(:now as timestamptz))) n
     union all select '{OLDEST}', null, null, extract(epoch from min(at)), null
       from (select oldest as at from counted
+            union all select oldest from amid
             union all (select at from ({rows} order by {identity} limit {ENDS}) f where isfinite(at))) o
     union all {_windows(events)}"""

@@ -23,6 +23,17 @@ ORDERLY = """
     select 'members', 1, 'UPDATE', timestamp '2026-03-04 12:00' - (20000 - i) * interval '9 minutes'
       from generate_series(1, 20000) i;
 """
+ROWS_READ = """
+    select (seq_tup_read + idx_tup_fetch)::bigint from pg_stat_user_tables where relid = 'audit_logs'::regclass
+"""
+ENDED = """
+    do $$ begin
+      while exists (select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+                                                   and backend_type = 'client backend') loop
+        perform pg_sleep(0.01), pg_stat_clear_snapshot();
+      end loop;
+    end $$
+"""
 IMPORTED = """
     insert into audit_logs (table_name, record_id, action, changed_at)
     select 'students', 1, 'INSERT', timestamp {begin} + i * interval '1 second' from generate_series(1, {rows}) i;
@@ -46,6 +57,54 @@ async def test_events_that_are_imported_with_dates_of_long_ago_hide_none(live_ur
             exporter.reader.forget()
             await exporter.check()
         async with exporting(live_url, clock=clock, policy=FOLLOWING) as exporter:
+            await exporter.check()
+
+
+# Years of orderly events, with an import of old ones amid them.
+OLD_IMPORT = """
+    insert into audit_logs (table_name, record_id, action, changed_at)
+    select 'members', 1, 'UPDATE', at
+      from (select i, timestamp '2026-03-04 12:00' - (100000 - i) * interval '9 minutes' as at
+              from generate_series(1, 100000) i
+            union all
+            select 50000.5, timestamp '2019-01-01' + i * interval '1 minute' from generate_series(1, 5000) i) event
+     order by i, at;
+"""
+
+
+async def test_an_import_of_long_ago_does_not_make_every_survey_read_the_whole_table(live_url: str) -> None:
+    async with writing(live_url) as writer:
+        await writer.connection.execute("truncate audit_logs")
+        await writer.connection.execute(OLD_IMPORT)
+        await writer.connection.execute("select pg_stat_force_next_flush()")
+        await writer.connection.execute("analyze audit_logs")
+        before = await writer.connection.fetchval(ROWS_READ)
+        async with exporting(live_url, clock=Clock(NOON + 30 * MINUTE), policy=FOLLOWING) as exporter:
+            await exporter.look()
+            assert exporter.errors == {}
+        # The session has told its statistics before it ends.
+        await writer.connection.execute(ENDED)
+        read = await writer.connection.fetchval(ROWS_READ) - before
+        # The window, both ends of the table, the probes, and the import itself.
+        assert 0 < read < 50_000
+        async with exporting(live_url, clock=Clock(NOON + 30 * MINUTE), policy=FOLLOWING) as exporter:
+            await exporter.check()
+
+
+async def test_events_that_came_in_amid_an_import_are_counted(live_url: str) -> None:
+    async with writing(live_url) as writer:
+        await writer.connection.execute("truncate audit_logs")
+        await writer.connection.execute(ORDERLY.replace("12:00'", "12:00' - interval '8 days'"))
+        await writer.connection.execute(
+            """
+            insert into audit_logs (table_name, record_id, action, changed_at)
+            select 'students', 1, 'INSERT', case when i % 499 = 0 then timestamp '2026-02-26' + i * interval '1 second'
+                                                 else timestamp '2019-01-01' + i * interval '1 second' end
+              from generate_series(1, 30000) i;
+            """
+        )
+        await writer.insert("audit_logs", changed_at=NOON)
+        async with exporting(live_url, clock=Clock(NOON + 30 * MINUTE), policy=FOLLOWING) as exporter:
             await exporter.check()
 
 
