@@ -4,7 +4,7 @@
 import asyncio
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -85,7 +85,7 @@ async def work(run: Run[BackupSettings]) -> Outcome:
     )
 
 
-def _check_database(run: Run[BackupSettings], tables: Sequence[str]) -> None:
+def _check_database(run: Run[BackupSettings], tables: Iterable[str]) -> None:
     missing = sorted(set(CRITICAL) - {table.rpartition(".")[2] for table in tables})
     if missing:
         raise JobError(
@@ -118,7 +118,7 @@ async def _dump(
     *,
     programs: Programs,
     compression: str,
-    tables: Sequence[str],
+    tables: Mapping[str, bytes],
 ) -> tuple[Contents, Written]:
     """Dump and read the same snapshot at once."""
     settings = run.settings
@@ -135,7 +135,6 @@ async def _dump(
                         run.pg_environment(),
                         file,
                         snapshot=moment.id,
-                        encoding=moment.encoding,
                         compression=compression,
                         recipients=age.split(settings.age_recipients),
                         tables=tables,

@@ -73,6 +73,7 @@ _MOMENT = "y.oid in ('timestamp'::regtype, 'timestamptz'::regtype)"
 
 TABLES = f"""
 select c.oid, format('%I.%I', n.nspname, c.relname) as name, n.nspname || '.' || c.relname as plain_name,
+       convert_to(n.nspname || '.' || c.relname, getdatabaseencoding()) as stored_name,
        coalesce(array_agg(format(case
            when {_WHOLE} then 'hashint8extended(coalesce(t.%I::int8, 0), '
            when {_MOMENT} then 'hashfloat8extended(coalesce(date_part(''epoch'', t.%I), 0), '

@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -21,7 +21,7 @@ from typing import BinaryIO, cast
 import pyrage  # type: ignore[import-untyped] # it has no stubs
 
 from scripts.backup import age
-from scripts.backup.programs import Child, Programs, start
+from scripts.backup.programs import Child, Programs, readable, start
 from scripts.job.console import Meter
 from scripts.job.exits import Exit, JobError
 
@@ -107,10 +107,9 @@ async def write_dump(
     file: BinaryIO,
     *,
     snapshot: str,
-    encoding: str,
     compression: str,
     recipients: Sequence[str],
-    tables: Collection[str],
+    tables: Mapping[str, bytes],
     stall_seconds: float,
     lock_seconds: float,
     meter: Meter,
@@ -122,10 +121,10 @@ async def write_dump(
         environment: Tells them where the database is.
         file: The file, open and empty; of no use if this fails.
         snapshot: What to dump, as pg_export_snapshot named it.
-        encoding: The database's.
         compression: `zstd:LEVEL` or `gzip:LEVEL`.
         recipients: Public keys of age to encrypt it for; none: it is not encrypted.
-        tables: The tables of which it must have rows, as SCHEMA.TABLE, not quoted.
+        tables: The tables of which it must have rows, as SCHEMA.TABLE, not quoted, and as that is in the database's
+            encoding, which is the dump's: not every text of another one is also UTF-8's.
         stall_seconds: For how long pg_dump may write nothing.
         lock_seconds: For how long it may wait for a locked table.
         meter: Is told how many bytes it has written.
@@ -142,8 +141,6 @@ async def write_dump(
         f"--snapshot={snapshot}",
         f"--lock-wait-timeout={lock_seconds * 1000:.0f}",
         "--no-password",
-        # In the database's own encoding, what is not ASCII could not be told in the programs' words.
-        *([] if encoding == "SQL_ASCII" else ["--encoding=UTF8"]),
     ]
     checker_words = [programs.path("pg_restore"), "--verbose", "--file=/dev/null"]
     sink = _Sink(file)
@@ -192,11 +189,12 @@ async def _pump(
         await asyncio.gather(moving, return_exceptions=True)
 
 
-def _check(dumper: Child, checker: Child, tables: Collection[str]) -> None:
+def _check(dumper: Child, checker: Child, tables: Mapping[str, bytes]) -> None:
     if dumper.process.returncode:
         raise JobError(Exit.FAILED, dumper.complaint())
     if checker.process.returncode:
         raise JobError(Exit.NOT_VERIFIED, f"the dump can't be read: {checker.complaint()}")
-    missing = sorted(set(tables) - set(_READ.findall(checker.said())))
+    read = set(_READ.findall(checker.said()))
+    missing = sorted(name for name, stored in tables.items() if readable(stored) not in read)
     if missing:
         raise JobError(Exit.NOT_VERIFIED, f"the dump has no rows of the tables {', '.join(missing)}")

@@ -31,7 +31,8 @@ class Snapshot:
         major: The server's major version.
         version: Its whole version.
         encoding: The database's encoding, as `UTF8`.
-        tables: Those that can't be altered or dropped while the snapshot is open, as SCHEMA.TABLE, not quoted.
+        tables: Those that can't be altered or dropped while the snapshot is open, as SCHEMA.TABLE, not quoted, and
+            that in the database's encoding.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Snapshot:
         self._connection = connection
         self._facts = facts
         self.id = snapshot
-        self.tables = [table["plain_name"] for table in tables]
+        self.tables: dict[str, bytes] = {table["plain_name"]: table["stored_name"] for table in tables}
         self.size: int = facts["size"]
         self.major: int = facts["major"]
         self.version: str = facts["version"]

@@ -133,6 +133,11 @@ def _ask(argv: Sequence[str | Path]) -> str:
     return done.stdout + done.stderr
 
 
+def readable(words: bytes) -> str:
+    """Return what a program said as text, with what is not UTF-8 as escapes: no two of them look alike."""
+    return words.decode(errors="backslashreplace")
+
+
 class Child:
     """A running program. What it says goes to a file, so that it can never wait for a reader."""
 
@@ -143,7 +148,7 @@ class Child:
 
     def said(self) -> str:
         """Return all that it wrote to standard error."""
-        return self._words.read_text(encoding="utf-8", errors="replace")
+        return readable(self._words.read_bytes())
 
     def complaint(self) -> str:
         """Return one line that says how it failed."""

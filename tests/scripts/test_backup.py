@@ -205,6 +205,27 @@ def test_a_database_in_another_encoding_is_backed_up_with_its_odd_names_and_rest
             postgres.drop_database(name)
 
 
+@pytest.mark.parametrize(("encoding", "byte"), [("WIN1252", "81"), ("SQL_ASCII", "fe")])
+def test_a_text_that_has_no_equivalent_in_utf8_is_backed_up_and_restored(
+    jobs: Jobs, postgres: EmbeddedPostgres, encoding: str, byte: str
+) -> None:
+    for name in ("odd", "odd_too"):
+        postgres.psql(f"create database {name} encoding '{encoding}' lc_collate 'C' lc_ctype 'C' template template0")
+    try:
+        create(postgres.url("odd"), "live", SCALES["small"], seed=1)
+        postgres.psql(
+            f"create table odd (word text); insert into odd values (convert_from('\\x{byte}', '{encoding}'))", "odd"
+        )
+        ended = jobs.backup(postgres.url("odd"))
+        assert ended.code == Exit.OK, ended.error
+        assert jobs.verify().code == Exit.OK
+        assert jobs.restore(url=postgres.url("odd_too")).code == Exit.OK
+        assert postgres.psql("select encode(word::bytea, 'hex') from odd", "odd_too") == byte
+    finally:
+        for name in ("odd", "odd_too"):
+            postgres.drop_database(name)
+
+
 def test_a_database_without_the_schema_public_and_with_a_sequence_at_its_end_is_verified_and_restored(
     jobs: Jobs, live_url: str, postgres: EmbeddedPostgres
 ) -> None:
