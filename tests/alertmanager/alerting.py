@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from click.testing import CliRunner, Result
+from prometheus_client.parser import text_string_to_metric_families
 
 from scripts.dev.binaries import find
 from scripts.dev.pace import Pace
@@ -135,11 +136,17 @@ class Alerts:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's series that have these labels."""
-        wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        lines = [
-            line for line in self.server.get("/metrics").text.splitlines() if line.startswith((f"{name}{{", name + " "))
-        ]
-        return sum(float(line.rpartition(" ")[2]) for line in lines if all(word in line for word in wanted))
+        wanted = labels.items()
+        return sum(value for found, value in self._series(name) if wanted <= found.items())
+
+    def counted(self, name: str, label: str) -> set[str]:
+        """Return the values of a label of which a metric has more than 0, all as of one moment."""
+        return {found[label] for found, value in self._series(name) if value}
+
+    def _series(self, name: str) -> list[tuple[dict[str, str], float]]:
+        families = text_string_to_metric_families(self.server.get("/metrics").text)
+        samples = (sample for family in families for sample in family.samples)
+        return [(sample.labels, sample.value) for sample in samples if sample.name == name]
 
     def _post(self, alert: Mapping[str, Any]) -> None:
         self.server.request("POST", "/api/v2/alerts", json=[alert])
