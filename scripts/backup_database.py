@@ -135,6 +135,7 @@ async def _dump(
                         run.pg_environment(),
                         file,
                         snapshot=moment.id,
+                        encoding=moment.encoding,
                         compression=compression,
                         recipients=age.split(settings.age_recipients),
                         tables=tables,

@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 _FIRST = 10
 # What initdb makes has lower ones, but for the schema public: FirstNormalObjectId, access/transam.h.
 _MADE_LATER = "(o.oid >= 16384 or o.oid = 2200)"
-# The temporary tables of others, and PostgreSQL's own schemas, which belong to that role, are in no dump.
-_DUMPED = "n.nspname !~ '^pg_'"
 
 
 def _in_dumped(schema: str) -> str:
-    return f"exists (select from pg_namespace n where n.oid = {schema} and {_DUMPED})"
+    # Temporary tables, and the schemas that PostgreSQL makes for them in the name of that role, are in no dump.
+    return f"exists (select from pg_namespace n where n.oid = {schema} and n.nspname !~ '^pg_')"
 
 
 _OWNED = {

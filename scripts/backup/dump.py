@@ -107,6 +107,7 @@ async def write_dump(
     file: BinaryIO,
     *,
     snapshot: str,
+    encoding: str,
     compression: str,
     recipients: Sequence[str],
     tables: Mapping[str, bytes],
@@ -121,10 +122,11 @@ async def write_dump(
         environment: Tells them where the database is.
         file: The file, open and empty; of no use if this fails.
         snapshot: What to dump, as pg_export_snapshot named it.
+        encoding: The database's, and so the dump's: not every text of another one is also UTF-8's.
         compression: `zstd:LEVEL` or `gzip:LEVEL`.
         recipients: Public keys of age to encrypt it for; none: it is not encrypted.
         tables: The tables of which it must have rows, as SCHEMA.TABLE, not quoted, and as that is in the database's
-            encoding, which is the dump's: not every text of another one is also UTF-8's.
+            encoding.
         stall_seconds: For how long pg_dump may write nothing.
         lock_seconds: For how long it may wait for a locked table.
         meter: Is told how many bytes it has written.
@@ -141,6 +143,8 @@ async def write_dump(
         f"--snapshot={snapshot}",
         f"--lock-wait-timeout={lock_seconds * 1000:.0f}",
         "--no-password",
+        # Else the settings of the database or of the role would choose it.
+        f"--encoding={encoding}",
     ]
     checker_words = [programs.path("pg_restore"), "--verbose", "--file=/dev/null"]
     sink = _Sink(file)

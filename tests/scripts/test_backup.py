@@ -216,6 +216,8 @@ def test_a_text_that_has_no_equivalent_in_utf8_is_backed_up_and_restored(
         postgres.psql(
             f"create table odd (word text); insert into odd values (convert_from('\\x{byte}', '{encoding}'))", "odd"
         )
+        # What its sessions get by default is not what a dump is to be in.
+        postgres.psql("alter database odd set client_encoding = 'UTF8'")
         ended = jobs.backup(postgres.url("odd"))
         assert ended.code == Exit.OK, ended.error
         assert jobs.verify().code == Exit.OK
