@@ -68,7 +68,9 @@ async def session(
         # asyncpg's own limit does not hold while a cancelled statement is being ended: a server that hangs would then
         # let neither the time limit nor Ctrl-C end the job.
         try:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            # The last is what asyncpg raises while a COPY that was cancelled is being ended: it must not replace the
+            # reason why it was.
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await connection.close()
         finally:
