@@ -62,20 +62,21 @@ async def locking(url: str, *tables: str) -> AsyncIterator[None]:
         yield
 
 
+_EXPORTERS = "from pg_stat_activity where application_name like 'unioncore-exporter%' and datname = current_database()"
+END_EXPORTERS = f"select pg_terminate_backend(pid) {_EXPORTERS}"
+"""Ends the sessions that exporters have with a database, as an administrator does."""
+
+
 async def exporter_sessions(url: str) -> list[asyncpg.Record]:
     """Return the sessions that exporters have with a database."""
     async with connected(url) as connection:
-        return await connection.fetch(
-            "select pid, state, query from pg_stat_activity"
-            " where application_name like 'unioncore-exporter%' and datname = current_database()"
-        )
+        return await connection.fetch(f"select pid, state, query {_EXPORTERS}")
 
 
 async def end_exporter_sessions(url: str) -> None:
-    """End them, as an administrator does."""
+    """End them."""
     async with connected(url) as connection:
-        for row in await exporter_sessions(url):
-            await connection.execute("select pg_terminate_backend($1)", row["pid"])
+        await connection.execute(END_EXPORTERS)
 
 
 async def no_exporter_sessions(url: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from exporter.board import HEALTH
 from scripts.dev.generate import SCALES, create
 from scripts.dev.postgres import EmbeddedPostgres
-from tests.exporting import errors, exporter_sessions, families, scraping
+from tests.exporting import END_EXPORTERS, connected, errors, exporter_sessions, families, scraping
 
 HEALTH_NAMES = {family.name for family in HEALTH}
 
@@ -58,6 +58,15 @@ async def test_a_restart_between_two_scrapes_is_not_noticed(own_server: Embedded
         snapshot = await scraper.scrape(5)
         assert snapshot.database_error is None
         assert errors(snapshot) == {}
+
+
+async def test_sessions_that_end_as_they_are_asked_are_not_noticed(own_url: str) -> None:
+    async with scraping(own_url) as scraper, connected(own_url) as administrator:
+        # The server's goodbye, the end of the connection and the question come in any order.
+        for _ in range(20):
+            snapshot = await scraper.scrape(5)
+            assert (snapshot.database_error, errors(snapshot)) == (None, {})
+            await administrator.execute(END_EXPORTERS)
 
 
 async def test_a_frozen_database_is_down_within_a_second_and_whole_again_when_it_thaws(

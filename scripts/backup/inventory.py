@@ -11,6 +11,7 @@ from scripts.backup import catalog
 from scripts.backup.around import ROLES, read_around
 from scripts.backup.contents import Contents, Table
 from scripts.job.console import Meter
+from scripts.job.database import SESSION_ERRORS
 from scripts.job.exits import Exit, JobError
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ async def snapshot(connection: "Connection[Record]", *, lock_seconds: float | No
         yield Snapshot(connection, exported, facts, tables)
     finally:
         # A connection that is lost has no transaction to end.
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*SESSION_ERRORS):
             await transaction.rollback()
 
 

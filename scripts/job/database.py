@@ -18,6 +18,10 @@ from scripts.job.exits import Exit, JobError
 CLOSE_SECONDS = 3.0
 """How long a server may take to say goodbye."""
 
+SESSION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a session raises that can't be had, or goes on no more. The last is asyncpg's own confusion if a statement comes
+between the server's goodbye and the end of the connection."""
+
 # What a child may see of this process's environment: no secret, and no other PG* variable, which would lead elsewhere.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PGPASSFILE")
 
@@ -60,7 +64,7 @@ async def session(
             timeout=patience,
             server_settings={**_SESSION, "application_name": application, **settings},
         )
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except SESSION_ERRORS as error:
         raise JobError(Exit.UNREACHABLE, f"the database {address} {_trouble(error, address, patience)}") from error
     try:
         yield connection
@@ -68,9 +72,7 @@ async def session(
         # asyncpg's own limit does not hold while a cancelled statement is being ended: a server that hangs would then
         # let neither the time limit nor Ctrl-C end the job.
         try:
-            # The last is what asyncpg raises while a COPY that was cancelled is being ended: it must not replace the
-            # reason why it was.
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            with suppress(*SESSION_ERRORS):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await connection.close()
         finally:
@@ -108,7 +110,7 @@ def is_lost(error: BaseException) -> bool:
     # InterfaceError is for the caller's mistakes too.
     if isinstance(error, asyncpg.InterfaceError):
         return "closed" in str(error)
-    return isinstance(error, asyncpg.PostgresConnectionError | ConnectionResetError) or (
+    return isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InternalClientError | ConnectionResetError) or (
         isinstance(error, asyncpg.OperatorInterventionError) and not isinstance(error, asyncpg.QueryCanceledError)
     )
 

@@ -34,7 +34,7 @@ import asyncpg
 
 from exporter.dsn import Address
 from scripts.job.console import Display, Meter
-from scripts.job.database import one_line, program_environment, session
+from scripts.job.database import SESSION_ERRORS, one_line, program_environment, session
 from scripts.job.exits import Exit, JobError
 from scripts.job.failures import explain
 from scripts.job.locks import advisory_lock, file_lock
@@ -137,7 +137,7 @@ class Run(Generic[S]):
             return
         try:
             await self._holder.execute("select 1", timeout=self.settings.connect_seconds)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except SESSION_ERRORS as error:
             raise JobError(
                 Exit.UNREACHABLE,
                 f"the session with the job's lock has ended ({one_line(error)}), so that another run may be under way: "

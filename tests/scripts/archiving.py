@@ -95,6 +95,11 @@ class Archives:
     def show(self) -> Ended:
         return self._run("archive-list", show.show, load(ListSettings))
 
+    def run(self, name: str, work: Callable[[Run[ArchiveSettings]], Awaitable[Outcome]], **variables: str) -> Ended:
+        """Run any work as a job that has the archive's lock."""
+        self.use(**variables)
+        return self._run(name, work, load(ArchiveSettings))
+
     def _run(
         self, name: str, work: Callable[[Run[S]], Awaitable[Outcome]], settings: S, *, dry_run: bool = False
     ) -> Ended:

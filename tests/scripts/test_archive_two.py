@@ -1,5 +1,8 @@
 """Two runs at once: what the lock keeps apart, and what an auditor is given where it did not."""
 
+import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,47 @@ from scripts.archive.place import Archive
 from scripts.archive.restore import Wanted
 from scripts.archive.settings import ArchiveSettings
 from scripts.job.exits import Exit
-from scripts.job.frame import Run
+from scripts.job.frame import Outcome, Run
 from tests.scripts.archiving import Archives, AuditLog
 
-END_HOLDER = """
-select count(pg_terminate_backend(pid)) from pg_locks
- where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
+_LOCKS = """
+ from pg_locks
+where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
 """
+HOLDER = f"select pid {_LOCKS}"
+END_HOLDER = f"select count(pg_terminate_backend(pid)) {_LOCKS}"
 RESTORED = '"audit_logs_restored"'
+
+
+def test_a_lock_that_is_asked_for_while_its_session_ends_is_lost(live_log: AuditLog, archives: Archives) -> None:
+    async def work(run: Run[ArchiveSettings]) -> Outcome:
+        async with run.connect():
+            assert await asyncio.to_thread(live_log.value, END_HOLDER) == 1
+            await run.require_lock()
+        return Outcome(0)
+
+    # The server's goodbye, the end of the connection and the question come in any order.
+    for _ in range(20):
+        ended = archives.run("archive", work)
+        assert (ended.code, "the session with the job's lock has ended" in ended.error) == (Exit.UNREACHABLE, True)
+
+
+def test_a_lock_whose_session_does_not_answer_is_lost(live_log: AuditLog, archives: Archives) -> None:
+    pid = 0
+
+    async def work(run: Run[ArchiveSettings]) -> Outcome:
+        nonlocal pid
+        async with run.connect():
+            pid = await asyncio.to_thread(live_log.value, HOLDER)
+            os.kill(pid, signal.SIGSTOP)
+            await run.require_lock()
+        return Outcome(0)
+
+    try:
+        ended = archives.run("archive", work, UNIONCORE_CONNECT_TIMEOUT="0.5")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert (ended.code, "the session with the job's lock has ended" in ended.error) == (Exit.UNREACHABLE, True)
 
 
 def test_a_run_whose_lock_is_lost_archives_nothing_more(

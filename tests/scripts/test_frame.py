@@ -57,6 +57,7 @@ def test_every_code_is_the_exit_status_with_the_line_in_log_and_result(code: Exi
         (asyncpg.AdminShutdownError("terminating"), Exit.UNREACHABLE, "the connection to the database was lost"),
         (asyncpg.QueryCanceledError("canceling"), Exit.FAILED, "the database refuses a statement: canceling"),
         (asyncpg.InterfaceError("connection is closed"), Exit.UNREACHABLE, "connection to the database was lost"),
+        (asyncpg.InternalClientError("cannot switch"), Exit.UNREACHABLE, "connection to the database was lost"),
         (asyncpg.InterfaceError("in another operation"), Exit.FAILED, "unexpected InterfaceError"),
         (asyncpg.UniqueViolationError(f"duplicate\nDETAIL: {SECRET}"), Exit.FAILED, "refuses a statement: duplicate"),
         (PermissionError(errno.EACCES, "Permission denied", "/b"), Exit.FAILED, "/b: Permission denied"),
