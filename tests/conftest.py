@@ -1,9 +1,10 @@
-"""What every test may ask for: a real PostgreSQL, and fresh databases of either shape in it."""
+"""What every test may ask for: a real PostgreSQL with fresh databases of either shape, and a look at what is left."""
 
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import settings
 
 from scripts.dev.generate import SCALES, create
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.processes import make_directory, remove_directory
 
 # How fast a machine is decides no test.
 settings.register_profile("unioncore", deadline=None)
@@ -77,3 +79,29 @@ def documented_url(postgres: EmbeddedPostgres, templates: dict[Shape, str]) -> I
 @pytest.fixture(params=["live", "documented"])
 def shape_url(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, templates: dict[Shape, str]) -> Iterator[str]:
     yield from _fresh(postgres, templates[request.param])
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A short temporary directory that every user can reach into, for use as another process's TMPDIR."""
+    path = make_directory("unioncore-test-")
+    path.chmod(0o755)
+    yield path
+    remove_directory(path)
+
+
+@pytest.fixture
+def leftovers(scratch: Path) -> Callable[[], list[str]]:
+    """What processes with TMPDIR=scratch have left: directories in it, and processes that name it."""
+
+    def look() -> list[str]:
+        found = [path.name for path in scratch.iterdir()]
+        for directory in Path("/proc").iterdir():
+            if directory.name.isdigit():
+                with suppress(OSError):
+                    words = (directory / "cmdline").read_bytes() + (directory / "environ").read_bytes()
+                    if bytes(scratch) in words:
+                        found.append(f"process {directory.name} {words[:200]!r}")
+        return found
+
+    return look

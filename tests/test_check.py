@@ -18,7 +18,7 @@ from exporter.contract import CONTRACT
 from exporter.facts import FACTS
 from exporter.metrics import Sample
 from exporter.settings import load
-from scripts.dev.postgres import EmbeddedPostgres, psql
+from scripts.embedded.postgres import EmbeddedPostgres, psql
 
 
 class Terminal(StringIO):

@@ -12,7 +12,7 @@ from exporter.collectors.backups import BackupsSource
 from exporter.contract import COLLECTORS, CONTRACT
 from exporter.settings import load
 from exporter.storage import LocalStore
-from scripts.dev.postgres import psql
+from scripts.embedded.postgres import psql
 
 
 async def look(url: str, monkeypatch: pytest.MonkeyPatch) -> Snapshot:

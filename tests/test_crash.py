@@ -10,7 +10,7 @@ import pytest
 
 from exporter.holding import CountPolicy
 from scripts.dev.generate import SCALES, create
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from tests.looking import exporting
 from tests.rows import Writer
 

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from exporter.database import Database, DatabaseDownError, DatabaseLimits
 from exporter.dsn import SSL_MODES, Address, parse
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
 # As some platforms print it: not encoded. A % that means itself is the one thing that can't be told apart then.

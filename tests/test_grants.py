@@ -14,7 +14,7 @@ from exporter.cli import main
 from exporter.dsn import parse
 from exporter.facts import TABLES
 from exporter.settings import load
-from scripts.dev.postgres import EmbeddedPostgres, PostgresError, psql
+from scripts.embedded.postgres import EmbeddedPostgres, PostgresError, psql
 
 _numbers = count(1)
 PASSWORD = "only for this test"

@@ -11,7 +11,7 @@ from exporter.database import Database, DatabaseLimits
 from exporter.dsn import parse
 from exporter.facts import TABLES
 from exporter.indexes import INDEXES, advise
-from scripts.dev.postgres import EmbeddedPostgres, psql
+from scripts.embedded.postgres import EmbeddedPostgres, psql
 
 NOTHING = "-- Nothing to add."
 

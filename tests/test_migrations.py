@@ -9,7 +9,7 @@ from exporter.board import Snapshot
 from exporter.database import DatabaseLimits, Link
 from exporter.holding import CountPolicy, Pulse
 from exporter.schema import Schema
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from tests.exporting import connected, errors, scraping
 from tests.looking import exporting
 

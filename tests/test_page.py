@@ -12,7 +12,7 @@ from exporter.board import Outcome, Snapshot
 from exporter.metrics import Family
 from exporter.page import page
 from exporter.settings import load
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 
 NOW = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
 SAMPLE = Family("unioncore_x", "x")(1.0)

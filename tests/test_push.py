@@ -23,8 +23,8 @@ from exporter.collectors.jobs import JobsSource
 from exporter.jobs import KNOWN_JOBS, PushRefusedError
 from exporter.push import grouping_key, parse_body
 from scripts.dev.binaries import find
-from scripts.dev.processes import free_port
 from scripts.dev.servers import Server
+from scripts.embedded.processes import free_port
 from tests.pushing import BACKUP, ITEMS, RUN, SUCCEEDED, SUCCESS, TEXT, Push, Stage, application, published, send
 
 

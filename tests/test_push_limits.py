@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from exporter.push import MAX_BODY
-from scripts.dev.processes import free_port
 from scripts.dev.servers import Server
+from scripts.embedded.processes import free_port
 from tests import pushing
 from tests.pushing import BACKUP, ITEMS, RUN, SUCCEEDED, SUCCESS, TEXT, Push, Stage, application, published, send
 

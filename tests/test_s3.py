@@ -10,7 +10,7 @@ import pytest
 
 from exporter.s3 import S3Store
 from exporter.storage import StoreError
-from scripts.dev.processes import free_port
+from scripts.embedded.processes import free_port
 from tests.storing import KEY, NOW, SECRET, hung_server, moto, path_style, use_s3
 
 

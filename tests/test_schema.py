@@ -8,7 +8,7 @@ from exporter.facts import FACTS
 from exporter.holding import CountPolicy
 from exporter.metrics import CollectError
 from exporter.schema import Column, Schema, literal, quoted
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from tests.looking import Exporter, exporting
 from tests.recount import Counts
 from tests.rows import Writer, writing

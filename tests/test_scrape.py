@@ -8,7 +8,7 @@ from exporter.board import HEALTH, Board
 from exporter.database import Database, DatabaseLimits
 from exporter.dsn import parse
 from exporter.metrics import Family, Sample
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from tests.exporting import (
     connected,
     end_exporter_sessions,

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.board import HEALTH
 from scripts.dev.generate import SCALES, create
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from tests.exporting import END_EXPORTERS, connected, errors, exporter_sessions, families, scraping
 
 HEALTH_NAMES = {family.name for family in HEALTH}

@@ -24,9 +24,9 @@ from cryptography.x509.oid import NameOID
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from scripts.dev.postgres import EmbeddedPostgres
-from scripts.dev.processes import free_port
 from scripts.dev.servers import Exporter, Prometheus
+from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.processes import free_port
 from tests.exporting import exporter_sessions, locking
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"

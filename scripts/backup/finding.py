@@ -11,7 +11,7 @@ from scripts.backup import age
 from scripts.backup.sealing import Facts
 from scripts.backup.settings import AnyBackups, BackupsSettings
 from scripts.backup.shelves import LocalShelf, Shelf, is_name, open_s3
-from scripts.dev.processes import make_directory, remove_directory
+from scripts.embedded.processes import make_directory, remove_directory
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Run
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
-from scripts.dev.pgprograms import WHEELS, PostgresError, find_programs
+from scripts.embedded.programs import WHEELS, PostgresError, find_programs
 from scripts.job.exits import Exit, JobError
 
 GRACE_SECONDS = 5.0

@@ -17,7 +17,7 @@ import asyncpg
 from exporter.dsn import Address, parse
 from scripts.backup.programs import Programs, choose
 from scripts.backup.settings import VerifySettings
-from scripts.dev.postgres import EmbeddedPostgres, PostgresError
+from scripts.embedded.postgres import EmbeddedPostgres, PostgresError
 from scripts.job.database import one_line
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Run

@@ -22,12 +22,12 @@ from rich.table import Table
 from scripts.dev.binaries import BinaryMissingError, find
 from scripts.dev.generate import SCALES
 from scripts.dev.pace import SHIPPED
-from scripts.dev.postgres import EmbeddedPostgres, PostgresError
-from scripts.dev.processes import make_directory, remove_directory
 from scripts.dev.servers import ServerError
 from scripts.dev.sink import Sink
 from scripts.dev.stack import Stack, start
 from scripts.dev.watching import notify
+from scripts.embedded.postgres import EmbeddedPostgres, PostgresError
+from scripts.embedded.processes import make_directory, remove_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.dev.processes import cache, kill, make_directory, remove_directory, spawn
+from scripts.embedded.processes import cache, kill, make_directory, remove_directory, spawn
 
 _FETCH = Path(__file__).with_name("stack-binaries")
 

@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from scripts.dev.processes import free_port
 from scripts.dev.servers import Server
+from scripts.embedded.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,10 +15,10 @@ import click
 import uvicorn
 
 from scripts.dev.generate import create
-from scripts.dev.postgres import psql
 from scripts.dev.stack import CLOSE_TRUNCATE
 from scripts.dev.trickle import trickle
 from scripts.dev.unioncore import StandIn
+from scripts.embedded.postgres import psql
 
 SECRETS = Path("/run/secrets")
 READY = Path("/tmp/ready")

@@ -22,13 +22,13 @@ from scripts.dev.families import describe, wait_for_scrapes
 from scripts.dev.history.write import HistoryError
 from scripts.dev.kept import KeptError
 from scripts.dev.pace import LIVELY
-from scripts.dev.postgres import PostgresError
-from scripts.dev.processes import make_directory, remove_directory
 from scripts.dev.progress import bars
 from scripts.dev.servers import ServerError
 from scripts.dev.sink import Sink
 from scripts.dev.stack import PARTS, STEPS, Stack, start
 from scripts.dev.watching import notify
+from scripts.embedded.postgres import PostgresError
+from scripts.embedded.processes import make_directory, remove_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

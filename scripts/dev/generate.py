@@ -13,7 +13,7 @@ from typing import Literal
 
 import click
 
-from scripts.dev.postgres import PostgresError, psql
+from scripts.embedded.postgres import PostgresError, psql
 
 SHAPES = Path(__file__).with_name("shapes")
 

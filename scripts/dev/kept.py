@@ -15,8 +15,8 @@ from scripts.backup.sealing import seal, unseal
 from scripts.backup.shelves import name_at
 
 if TYPE_CHECKING:
-    from scripts.dev.postgres import EmbeddedPostgres
     from scripts.dev.servers import Exporter
+    from scripts.embedded.postgres import EmbeddedPostgres
 
 _REPOSITORY = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from scripts.dev.binaries import find
-from scripts.dev.processes import end, free_port, make_directory, remove_directory, spawn
+from scripts.embedded.processes import end, free_port, make_directory, remove_directory, spawn
 
 if TYPE_CHECKING:
     import subprocess

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from scripts.dev.jira import Jira
-from scripts.dev.processes import free_port
+from scripts.embedded.processes import free_port
 
 if TYPE_CHECKING:
     import ssl

@@ -25,11 +25,11 @@ from scripts.dev.history.clock import DAYS
 from scripts.dev.history.write import write
 from scripts.dev.kept import back_up
 from scripts.dev.pace import LIVELY, Pace
-from scripts.dev.postgres import EmbeddedPostgres
-from scripts.dev.processes import end, free_port, spawn
 from scripts.dev.servers import Alertmanager, Exporter, Prometheus, Server
 from scripts.dev.unioncore import UnionCore
 from scripts.dev.watching import Watching, watch
+from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.processes import end, free_port, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scripts.dev.binaries import find
-from scripts.dev.processes import free_port
 from scripts.dev.servers import Server
+from scripts.embedded.processes import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from scripts.dev.jira import Jira
-from scripts.dev.processes import free_port
 from scripts.dev.sink import Sink
+from scripts.embedded.processes import free_port
 from tests.alertmanager.alerting import until
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from scripts.dev.processes import free_port
+from scripts.embedded.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -16,7 +16,7 @@ from scripts.dev.bench.databases import DEMO, FULL, TENTH, Life, Session, fill, 
 from scripts.dev.bench.measuring import AtScale, Bench, Cost
 from scripts.dev.bench.scraping import ScrapeError, check_complete, differences
 from scripts.dev.generate import SCALES
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 
 TINY = {
     FULL: proportional(2_000, payments=800, members=200),

@@ -19,8 +19,8 @@ from rich.console import Console
 from exporter.contract import CONTRACT
 from exporter.metrics import Family
 from scripts.dev.families import describe, wait_for_scrapes
-from scripts.dev.postgres import psql
 from scripts.dev.servers import Prometheus, ServerError
+from scripts.embedded.postgres import psql
 
 Leftovers = Callable[[], list[str]]
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from scripts.dev.generate import SCALES, Scale, Shape, create, main
-from scripts.dev.postgres import EmbeddedPostgres, PostgresError
+from scripts.embedded.postgres import EmbeddedPostgres, PostgresError
 
 SCALE = SCALES["small"]
 NOW = datetime(2026, 3, 9, 20, 30, tzinfo=UTC)  # The Monday after the change to summer time.

@@ -11,8 +11,8 @@ import pytest
 
 from exporter.storage import LocalStore
 from scripts.dev.kept import KeptError, back_up, variables
-from scripts.dev.postgres import EmbeddedPostgres
 from scripts.dev.servers import Exporter
+from scripts.embedded.postgres import EmbeddedPostgres
 
 
 def test_each_of_the_demos_backups_counts_and_the_oldest_verifies(postgres: EmbeddedPostgres, live_url: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from scripts.dev.processes import free_port
 from scripts.dev.servers import Alertmanager, Prometheus, Server, ServerError
+from scripts.embedded.processes import free_port
 
 
 def simple(*words: str, timeout: float = 10, ready: str = "/") -> Server:

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from scripts.dev.generate import SCALES, create
-from scripts.dev.postgres import EmbeddedPostgres, psql
 from scripts.dev.trickle import HAPPENINGS, Happening, trickle
+from scripts.embedded.postgres import EmbeddedPostgres, psql
 
 
 @contextmanager

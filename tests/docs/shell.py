@@ -13,7 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from scripts.dev.binaries import find
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from tests.docs.pages import Block, Page
 from tests.scripts.running import NOWHERE, environment
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from tests.docs.pages import REPOSITORY, Block, Page
 from tests.docs.shell import reader, runnable
 

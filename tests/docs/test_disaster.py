@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from tests.docs.pages import REPOSITORY, Page
 from tests.docs.shell import reader
 

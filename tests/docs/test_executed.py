@@ -14,10 +14,10 @@ from promql_parser import VectorSelector
 from scripts.dev.families import wait_for_scrapes
 from scripts.dev.generate import SCALES
 from scripts.dev.pace import Pace
-from scripts.dev.postgres import psql
 from scripts.dev.sink import Received, Sink
 from scripts.dev.stack import DATABASE, Stack, start
 from scripts.dev.watching import notify
+from scripts.embedded.postgres import psql
 from tests.alertmanager.alerting import until
 from tests.docs.pages import PAGES, Block, Page
 from tests.docs.shell import Shell, reader, runnable

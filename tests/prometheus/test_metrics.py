@@ -11,9 +11,9 @@ import yaml
 
 from exporter.contract import CONTRACT
 from scripts.alerting.groups.database import DISK
-from scripts.dev.postgres import EmbeddedPostgres
 from scripts.dev.servers import Alertmanager, Prometheus
 from scripts.dev.watchers import BlackboxExporter, PostgresExporter
+from scripts.embedded.postgres import EmbeddedPostgres
 from tests.prometheus.shipped import DIRECTORY, rules
 
 OWN = {family.name: set(family.labels) for family in CONTRACT}

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from scripts.dev.binaries import find
-from scripts.dev.postgres import EmbeddedPostgres
 from scripts.dev.unioncore import UnionCore
 from scripts.dev.watchers import BlackboxExporter
+from scripts.embedded.postgres import EmbeddedPostgres
 from tests.prometheus.shipped import DIRECTORY
 
 CONFIG = DIRECTORY / "blackbox.yml"

@@ -18,7 +18,7 @@ from scripts import backup_database, restore_database, verify_backup
 from scripts.backup.sealing import Facts, seal, unseal
 from scripts.backup.settings import BackupSettings, BackupsSettings, RestoreSettings, VerifySettings
 from scripts.backup.target import target_address
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.frame import Outcome, Run, run_job
 from tests.scripts.running import NOWHERE
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.dev.generate import SCALES, Shape, create
-from scripts.dev.postgres import EmbeddedPostgres, PostgresError
+from scripts.embedded.postgres import EmbeddedPostgres, PostgresError
 from tests.pushing import Stage, application
 from tests.scripts.archiving import Archives, AuditLog
 from tests.scripts.backing import Jobs

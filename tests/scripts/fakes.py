@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 
 _ALL = ("pg_dump", "pg_restore", "psql")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from signal import SIGKILL
 from threading import Thread
 
-from scripts.dev.processes import descendants
+from scripts.embedded.processes import descendants
 
 _PR_SET_PDEATHSIG = 1
 _ROOT = Path(__file__).parents[2]

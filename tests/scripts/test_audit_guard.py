@@ -8,7 +8,7 @@ import pytest
 
 from exporter.collectors.immutability import GUARD_ROLE
 from scripts.archive.restore import Wanted
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from tests.looking import exporting
 from tests.scripts.archiving import Archives, AuditLog, Session

@@ -17,7 +17,7 @@ from exporter.settings import ConfigurationError
 from scripts.backup.sealing import unseal
 from scripts.backup.shelves import name_at
 from scripts.dev.generate import SCALES, create
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from tests.scripts.backing import Jobs
 from tests.scripts.fakes import programs

@@ -14,7 +14,7 @@ import pytest
 
 import scripts.backup.programs
 from scripts.dev.generate import SCALES, create
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from tests.scripts.backing import OLD, Ended, Jobs
 from tests.scripts.fakes import programs

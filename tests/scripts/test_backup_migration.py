@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from scripts.dev.generate import SCALES, create
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from tests.scripts.backing import Ended, Jobs, opened
 

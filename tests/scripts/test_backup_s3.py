@@ -14,7 +14,7 @@ from exporter.s3 import S3Store, s3_client
 from exporter.storage import Backup
 from scripts import s3objects
 from scripts.backup.shelves import name_at
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from scripts.s3options import S3Options
 from tests.scripts.backing import OLD, Ended, Jobs

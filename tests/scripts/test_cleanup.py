@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from exporter.dsn import parse
-from scripts.dev.postgres import psql
+from scripts.embedded.postgres import psql
 from scripts.job.exits import Exit
 from tests.scripts.forking import Forked
 from tests.scripts.running import CLEANUP, end, run, wait_for

@@ -15,7 +15,7 @@ from tests.scripts.backing import Jobs, close, opened
 from tests.scripts.running import Found
 
 if TYPE_CHECKING:
-    from scripts.dev.postgres import EmbeddedPostgres
+    from scripts.embedded.postgres import EmbeddedPostgres
 
 Spoil = Callable[[random.Random, bytes, bytes], bytes]
 """Content to other content; the third is what another backup of the same database has there."""

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, Proof
-from scripts.dev.postgres import psql
 from scripts.dev.servers import Exporter
+from scripts.embedded.postgres import psql
 from scripts.job.exits import Exit
 from tests.scripts.running import ROOT
 

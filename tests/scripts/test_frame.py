@@ -15,7 +15,7 @@ import pytest
 
 from exporter.metrics import CollectError
 from exporter.storage import StoreError
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from scripts.job.failures import explain
 from tests.scripts.forking import Forked

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from tests.scripts.forking import Forked
 from tests.scripts.odd_job import GRACE, LIMIT

@@ -13,7 +13,7 @@ import pytest
 from exporter.dsn import parse
 from scripts.backup.contents import Contents, differences
 from scripts.backup.inventory import snapshot
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.console import Meter
 from scripts.job.database import session
 

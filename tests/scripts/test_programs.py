@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.backup.programs import Programs, choose, installed, start
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit, JobError
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.dev.postgres import EmbeddedPostgres
-from scripts.dev.processes import free_port
 from scripts.dev.servers import Exporter
+from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.processes import free_port
 from scripts.job.exits import Exit
 from tests.pushing import ITEMS, RUN, SUCCESS, published
 from tests.scripts.forking import Forked

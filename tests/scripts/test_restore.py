@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from exporter.collectors.immutability import GUARD_ROLE
 from scripts.backup.settings import RestoreSettings
 from scripts.backup.target import target_address
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit, JobError
 from scripts.restore_database import command
 from tests.scripts.archiving import Archives, AuditLog

@@ -8,8 +8,8 @@ import pytest
 
 from scripts.backup.around import ROLES
 from scripts.dev.generate import SCALES, create
-from scripts.dev.pgprograms import psql
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.programs import psql
 from scripts.job.exits import Exit
 from tests.scripts.backing import Jobs, opened
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Proof
-from scripts.dev.postgres import EmbeddedPostgres
+from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from tests.scripts.backing import Jobs, close, opened
 from tests.scripts.fakes import programs

@@ -18,9 +18,9 @@ from scripts.dev.bench.measuring import Bench
 from scripts.dev.bench.rival import InstallError, install
 from scripts.dev.bench.scraping import ScrapeError
 from scripts.dev.generate import SCALES
-from scripts.dev.postgres import PostgresError
 from scripts.dev.progress import progress
 from scripts.dev.servers import ServerError
+from scripts.embedded.postgres import PostgresError
 
 if TYPE_CHECKING:
     from scripts.dev.progress import Track

@@ -18,9 +18,9 @@ import asyncpg
 from exporter.facts import TABLES
 from exporter.schema import quoted
 from scripts.dev.generate import SCALES, Scale, create
-from scripts.dev.postgres import EmbeddedPostgres
-from scripts.dev.processes import descendants
 from scripts.dev.trickle import HAPPENINGS
+from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.processes import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

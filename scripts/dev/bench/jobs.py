@@ -21,10 +21,10 @@ from rich.table import Table
 
 from scripts.dev.bench import report
 from scripts.dev.bench.databases import FULL, TENTH, fill, proportional
-from scripts.dev.postgres import EmbeddedPostgres, PostgresError
-from scripts.dev.processes import make_directory, remove_directory
 from scripts.dev.progress import progress
 from scripts.dev.servers import Exporter, ServerError
+from scripts.embedded.postgres import EmbeddedPostgres, PostgresError
+from scripts.embedded.processes import make_directory, remove_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -20,9 +20,9 @@ from scripts.dev.servers import Exporter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.dev.postgres import EmbeddedPostgres
     from scripts.dev.progress import Track
     from scripts.dev.servers import Server
+    from scripts.embedded.postgres import EmbeddedPostgres
 
 # UTC, as the old page had it.
 _ENVIRONMENT = {"UNIONCORE_TIMEZONE": "UTC"}

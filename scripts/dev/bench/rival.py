@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.dev.processes import free_port
 from scripts.dev.servers import Server
+from scripts.embedded.processes import free_port
 
 if TYPE_CHECKING:
     from scripts.dev.bench.databases import Role

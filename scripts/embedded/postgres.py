@@ -13,16 +13,7 @@ import time
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote
 
-from scripts.dev.pgprograms import (
-    PostgresError,
-    as_server,
-    find_programs,
-    fresh_data,
-    give_to_server,
-    psql,
-    run_as_server,
-)
-from scripts.dev.processes import (
+from scripts.embedded.processes import (
     descendants,
     end,
     free_port,
@@ -31,6 +22,15 @@ from scripts.dev.processes import (
     remove_directory,
     remove_shared_memory,
     spawn,
+)
+from scripts.embedded.programs import (
+    PostgresError,
+    as_server,
+    find_programs,
+    fresh_data,
+    give_to_server,
+    psql,
+    run_as_server,
 )
 
 if TYPE_CHECKING:

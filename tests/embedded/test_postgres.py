@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from scripts.dev import pgprograms
-from scripts.dev.postgres import EmbeddedPostgres, PostgresError, psql
-from scripts.dev.processes import remove_directory
+from scripts.embedded import programs
+from scripts.embedded.postgres import EmbeddedPostgres, PostgresError, psql
+from scripts.embedded.processes import remove_directory
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to run as two users")
 
@@ -165,7 +165,7 @@ def test_version_17_speaks_tls() -> None:
 )
 def test_another_user_than_root_runs_it_directly(scratch: Path, leftovers: Callable[[], list[str]]) -> None:
     code = (
-        "from scripts.dev.postgres import EmbeddedPostgres\n"
+        "from scripts.embedded.postgres import EmbeddedPostgres\n"
         "with EmbeddedPostgres() as s: print(s.data.owner(), s.psql('select 1'))"
     )
     scratch.chmod(0o777)
@@ -176,7 +176,7 @@ def test_another_user_than_root_runs_it_directly(scratch: Path, leftovers: Calla
         capture_output=True,
         text=True,
         check=False,
-        **pgprograms.as_server(),
+        **programs.as_server(),
     )
     assert (done.stdout.split(), done.stderr) == (["nobody", "1"], "")
     assert leftovers() == []
@@ -186,17 +186,17 @@ def test_another_user_than_root_runs_it_directly(scratch: Path, leftovers: Calla
 def test_programs_that_only_root_can_reach_are_copied(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = scratch / "hidden"
     hidden.mkdir(mode=0o700)
-    wheel = pgprograms.find_programs(18).parents[1]
+    wheel = programs.find_programs(18).parents[1]
     for tree in (wheel, wheel.with_name(f"{wheel.name}.libs")):
         shutil.copytree(tree, hidden / tree.name, symlinks=True)
     monkeypatch.syspath_prepend(str(hidden))
-    pgprograms.find_programs.cache_clear()
+    programs.find_programs.cache_clear()
     with EmbeddedPostgres() as server:
         assert not server.bin("postgres").is_relative_to(hidden)
         assert not server.bin("postgres").is_relative_to(wheel)
         assert server.psql("select 1") == "1"
     assert EmbeddedPostgres().bin("postgres") == server.bin("postgres")
-    pgprograms.find_programs.cache_clear()
+    programs.find_programs.cache_clear()
     remove_directory(server.bin("postgres").parents[3])
 
 
@@ -209,10 +209,10 @@ def test_initdb_runs_once_for_a_version_wherever_it_is_installed(
         made.append(programs)
         archive.touch()
 
-    monkeypatch.setattr(pgprograms, "cache", lambda: scratch)
-    monkeypatch.setattr(pgprograms, "_initialize", initialize)
+    monkeypatch.setattr(programs, "cache", lambda: scratch)
+    monkeypatch.setattr(programs, "_initialize", initialize)
     shutil.copy(postgres.bin("postgres"), scratch)
-    first = pgprograms.fresh_data(scratch)
-    assert pgprograms.fresh_data(postgres.bin("postgres").parent) == first
-    assert pgprograms.fresh_data(pgprograms.find_programs(17)) != first
-    assert made == [scratch, pgprograms.find_programs(17)]
+    first = programs.fresh_data(scratch)
+    assert programs.fresh_data(postgres.bin("postgres").parent) == first
+    assert programs.fresh_data(programs.find_programs(17)) != first
+    assert made == [scratch, programs.find_programs(17)]

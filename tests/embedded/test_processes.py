@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.dev.processes import descendants, end, free_port, kill, make_directory, remove_directory, spawn
+from scripts.embedded.processes import descendants, end, free_port, kill, make_directory, remove_directory, spawn
 
 OWNER = """
 import json, sys, time
-from scripts.dev.postgres import EmbeddedPostgres
-from scripts.dev.processes import descendants, spawn, make_directory
+from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.processes import descendants, spawn, make_directory
 
 server = EmbeddedPostgres()
 server.start()

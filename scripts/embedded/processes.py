@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_MARK = "UNIONCORE_DEV_OWNER"
+_MARK = "UNIONCORE_OWNER"
 _IPC_RMID = 0
 _given: set[int] = set()
 """The ports that were found: between the look at one and its use, another server may be given its own."""
