@@ -1,7 +1,9 @@
 """What the jobs' commands have in common on the command line."""
 
 import json
+import os
 import sys
+from contextlib import suppress
 
 import click
 
@@ -17,6 +19,10 @@ class JobCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> object:
         """See `click.Command.invoke`."""
+        # What a job wakes up for can wait until others have had their turn, the application above all; and it finds
+        # more to do at once.
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         try:
             return super().invoke(ctx)
         except ConfigurationError as error:

@@ -35,6 +35,10 @@ def test_a_success_is_one_json_line_last_and_timestamped_lines_in_the_log(env: d
     assert "tables=46" in ended.log
 
 
+def test_a_job_takes_the_processor_from_nobody(env: dict[str, str]) -> None:
+    assert run((ODD, "count"), env).result["details"]["policy"] == os.SCHED_BATCH
+
+
 @pytest.mark.parametrize("code", [code for code in Exit if code not in (Exit.OK, Exit.BUSY)])
 def test_every_code_is_the_exit_status_with_the_line_in_log_and_result(code: Exit, env: dict[str, str]) -> None:
     ended = run((ODD, "fail", code.name), env)
