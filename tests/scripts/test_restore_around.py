@@ -198,6 +198,24 @@ def test_a_role_that_only_temporary_tables_name_is_not_needed(postgres: Embedded
         postgres.psql("drop role app; drop role analyst")
 
 
+def test_the_role_that_owns_an_extension_is_not_needed_but_one_that_was_granted_its_parts(
+    postgres: EmbeddedPostgres,
+) -> None:
+    postgres.create_database("extended")
+    postgres.psql("create role installer superuser; create role analyst")
+    try:
+        postgres.psql(
+            "set role installer; create extension hstore; grant execute on function skeys(hstore) to analyst",
+            "extended",
+        )
+        assert postgres.psql(ROLES, "extended") == "analyst|f"
+        postgres.psql("set role installer; create table ours (pairs hstore)", "extended")
+        assert postgres.psql(ROLES, "extended") == "analyst|f\ninstaller|f"
+    finally:
+        postgres.drop_database("extended")
+        postgres.psql("drop role installer; drop role analyst")
+
+
 def test_the_role_that_initdb_made_is_among_those_that_a_restore_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], postgres: EmbeddedPostgres
 ) -> None:
