@@ -1,6 +1,5 @@
 """Reads what a database holds in one snapshot, which pg_dump can share."""
 
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ import asyncpg
 from scripts.backup import catalog
 from scripts.backup.around import ROLES, read_around
 from scripts.backup.contents import Contents, Table
+from scripts.backup.definitions import comparable
 from scripts.job.console import Meter
 from scripts.job.database import SESSION_ERRORS
 from scripts.job.exits import Exit, JobError
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from asyncpg import Connection, Record
     from asyncpg.transaction import Transaction
 
-_LONG = 160  # characters; a definition that is longer is kept as its hash
 _LANE = 1 << 64
 _ATTEMPTS = 20
 
@@ -64,7 +63,7 @@ class Snapshot:
         """Return the definition of every object, by kind and name."""
         objects: dict[str, dict[str, str]] = {}
         for kind, name, definition in await self._connection.fetch(catalog.OBJECTS):
-            objects.setdefault(kind, {})[name] = _short(definition)
+            objects.setdefault(kind, {})[name] = comparable(definition)
         return objects
 
     async def contents(self, meter: Meter) -> Contents:
@@ -179,8 +178,3 @@ async def _begin(
             pass  # It was dropped meanwhile.
         await transaction.rollback()
     raise JobError(Exit.FAILED, f"tables were made or dropped during each of {_ATTEMPTS} attempts to lock them all")
-
-
-def _short(definition: str | None) -> str:
-    text = definition or ""
-    return text if len(text) <= _LONG else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -122,6 +122,24 @@ create trigger off after insert on parent for each row execute function touch();
 alter table parent disable trigger off;
 alter table child enable row level security;
 create policy own_rows on child for select using (id = 1);
+-- PostgreSQL words these in another way once they have been restored.
+create domain state as varchar(10) check (value in ('open', 'closed'));
+create table listed (
+    id integer primary key,
+    status varchar(20) not null default 'a' check (status in ('a', 'it''s ] (', 'c')),
+    of_kind text generated always as (case when status not in ('a', 'b') then 'x' else 'y' end) stored,
+    check (status = any (array[null, 'a', 'b']::varchar[]) or id in (1, 2))
+);
+insert into listed values (1), (2);
+create index some_listed on listed (id, (status in ('a', 'b'))) where status not in ('d', 'e');
+create view listed_some as select id, status in ('a', 'b') as is_some from listed where status in ('a', 'c');
+alter table listed enable row level security;
+create policy some_rows on listed using (status in ('a', 'b')) with check (status not in ('c', 'd'));
+create rule also as on insert to listed where new.status in ('c', 'd') do also select 1;
+create trigger listed_only before update on listed for each row when (new.status in ('a', 'b')) execute function touch();
+create function number_listed() returns bigint language sql begin atomic
+    select count(*) from listed where status in ('a', 'b');
+end;
 comment on table everything is 'It''s all here';
 create function on_ddl() returns event_trigger language plpgsql as 'begin end';
 create event trigger watch on ddl_command_end when tag in ('DROP TABLE') execute function on_ddl();
