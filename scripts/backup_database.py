@@ -13,7 +13,7 @@ import click
 
 from exporter.manifests import Manifest
 from exporter.settings import load
-from exporter.storage import Backup
+from exporter.storage import Backup, Listing, StoreError
 from scripts.backup import age
 from scripts.backup.contents import CRITICAL, Contents
 from scripts.backup.dump import Written, write_dump
@@ -25,6 +25,7 @@ from scripts.backup.settings import BackupSettings
 from scripts.backup.shelves import LocalShelf, Shelf, name_at, open_shelves
 from scripts.job.commands import JobCommand, dry_run_option, json_option
 from scripts.job.exits import Exit, JobError
+from scripts.job.failures import explain
 from scripts.job.frame import Outcome, Run, run_job
 
 _SPARE = 16 << 20  # bytes
@@ -70,19 +71,21 @@ async def work(run: Run[BackupSettings]) -> Outcome:
                 {"name": name, "size": written.size, "locations": [local.location]},
             ) from error
         run.log.info("the backup is off site", location=shelf.dumps.location)
-    deleted = {shelf.location: await _expire(run, shelf, manifest) for shelf in (local, *offsite)}
-    return Outcome(
-        len(tables),
-        {
-            "name": name,
-            "size": written.size,
-            "sha256": written.sha256,
-            "compression": compression,
-            "rows": sum(table.rows for table in contents.tables.values()),
-            "locations": [shelf.location for shelf in (local, *offsite)],
-            "deleted": deleted,
-        },
-    )
+    made = {
+        "name": name,
+        "size": written.size,
+        "sha256": written.sha256,
+        "compression": compression,
+        "rows": sum(table.rows for table in contents.tables.values()),
+        "locations": [shelf.location for shelf in (local, *offsite)],
+    }
+    try:
+        deleted = {shelf.location: await _expire(run, shelf, manifest) for shelf in (local, *offsite)}
+    except (StoreError, JobError) as error:
+        failure = explain(error)
+        message = f"the backup is complete, but what is too old can't be deleted: {failure}"
+        raise JobError(failure.exit, message, made) from error
+    return Outcome(len(tables), {**made, "deleted": deleted})
 
 
 def _check_database(run: Run[BackupSettings], tables: Iterable[str]) -> None:
@@ -97,7 +100,14 @@ def _check_database(run: Run[BackupSettings], tables: Iterable[str]) -> None:
 
 async def _check_space(run: Run[BackupSettings], local: LocalShelf, moment: Snapshot) -> None:
     """Refuse to begin what would not fit."""
-    listing = await local.listing()
+    try:
+        listing = await local.listing()
+    except StoreError as error:
+        if not local.directory.is_dir():
+            raise
+        # Nothing will be deleted as long as that is so; a new backup is all the more wanted.
+        run.log.warning("the backups that there are can't be listed", error=str(error))
+        listing = Listing((), ())
     for rejected in listing.rejected:
         run.log.warning("this is no backup", file=rejected.file, reason=rejected.reason)
     # A dump has no indexes, and is compressed: a third of the database is more than it takes.

@@ -53,6 +53,8 @@ class LocalObjects(Objects):
             try:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 with os.fdopen(os.open(partial, flags, self._mode), "wb") as file:
+                    # Whatever the umask: the exporter reads manifests, too.
+                    os.fchmod(file.fileno(), self._mode)
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
@@ -92,7 +94,7 @@ class LocalObjects(Objects):
     def list(self, prefix: str = "") -> Iterator[Stored]:
         """See `Objects.list`."""
         with self._reporting(prefix):
-            keys = sorted(path.relative_to(self._directory).as_posix() for path in self._walk())
+            keys = sorted(path.relative_to(self._directory).as_posix() for path in self._walk(prefix))
         for key in keys:
             if key.startswith(prefix) and not _is_partial(key) and (found := self.head(key)):
                 yield found
@@ -107,7 +109,7 @@ class LocalObjects(Objects):
         """See `Objects.clean`."""
         cleaned = 0
         with self._reporting(""):
-            for path in filter(lambda path: _is_partial(path.name), self._walk()):
+            for path in filter(lambda path: _is_partial(path.name), self._walk(prefix)):
                 # Without its dot, a partial file's name begins as the object's would.
                 key = path.with_name(path.name[1:]).relative_to(self._directory).as_posix()
                 if key.startswith(prefix) and path.stat().st_mtime < before.timestamp():
@@ -115,10 +117,12 @@ class LocalObjects(Objects):
                     cleaned += 1
         return cleaned
 
-    def _walk(self) -> Iterator[Path]:
+    def _walk(self, prefix: str) -> Iterator[Path]:
+        """Go through the files, but for directories in which no key begins with a prefix: they may be others'."""
+
         def refused(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
-                raise error
+                raise ObjectError(f"{error.filename}: {error.strerror}: let the job's user read it", Exit.FAILED)
 
         # A year that was moved to another disk is still part of it; a link that leads back is gone once.
         seen: set[tuple[int, int]] = set()
@@ -129,6 +133,11 @@ class LocalObjects(Objects):
                     below.clear()
                     continue
                 seen.add((stat.st_dev, stat.st_ino))
+            keys = [(name, f"{Path(where, name).relative_to(self._directory).as_posix()}/") for name in below]
+            below[:] = [name for name, key in keys if key.startswith(prefix) or prefix.startswith(key)]
+            if Path(where) == self._directory:
+                # That of a file system of its own, which only root may read: e2fsck(8).
+                below[:] = [name for name in below if name != "lost+found"]
             yield from (Path(where, name) for name in names)
 
     @contextmanager

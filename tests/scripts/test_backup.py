@@ -1,6 +1,7 @@
 """A backup says what is in it, counts only when it is whole, and costs no older one that is needed."""
 
 import asyncio
+import errno
 import json
 import os
 import threading
@@ -247,6 +248,26 @@ def test_a_database_without_the_schema_public_and_with_a_sequence_at_its_end_is_
         assert restored.code == Exit.OK, restored.error
     finally:
         postgres.drop_database("again")
+
+
+def test_a_document_that_cannot_be_read_stops_retention_and_no_backup(
+    jobs: Jobs, backup: Path, live_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name == f"{backup.name}.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", read_bytes)
+        ended = jobs.backup(live_url)
+    assert ended.code == Exit.UNREACHABLE
+    assert "the backup is complete, but what is too old can't be deleted: " in ended.error
+    assert f"{backup.name}.json cannot be read (Permission denied)" in ended.error
+    assert jobs.names() == [backup.name, ended.details["name"]]
+    assert jobs.verify().code == Exit.OK
 
 
 def test_a_stray_file_beside_the_backups_is_no_newest_backup(jobs: Jobs, backup: Path) -> None:
