@@ -6,14 +6,15 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
 from exporter.manifests import Proof
 from exporter.settings import load
 from scripts.backup import legacy
-from scripts.backup.finding import LATEST, fetched, find
-from scripts.backup.programs import choose, installed
+from scripts.backup.finding import LATEST, Found, fetched, find
+from scripts.backup.programs import Programs, choose, installed
 from scripts.backup.restoring import compare, pg_restore
 from scripts.backup.scratch import Wanted, scratch
 from scripts.backup.settings import VerifySettings
@@ -33,6 +34,28 @@ async def work(run: Run[VerifySettings], what: str) -> Outcome:
     installations = await asyncio.to_thread(installed, run.settings.programs_directory)
     if found.name.endswith(legacy.SUFFIXES):
         return await legacy.verify(run, installations, found)
+    try:
+        details, proof = await _verified(run, installations, found)
+    except JobError as error:
+        if error.exit is Exit.NOT_VERIFIED:
+            # Retention keeps the newest one that is proven, and may delete those before it.
+            try:
+                await found.shelf.disprove(found.name)
+            except JobError as trouble:
+                run.log.error("its earlier proof can't be removed", error=str(trouble))  # noqa: TRY400 - told in a line
+        raise
+    proven = await _prove((found.shelf, local, *offsite), found.name, proof)
+    return Outcome(int(details["compared"]), {**details, "proven": proven})
+
+
+async def _verified(
+    run: Run[VerifySettings], installations: Sequence[Programs], found: Found
+) -> tuple[dict[str, Any], Proof]:
+    """Restore a backup, and compare it; return what was seen, and the proof.
+
+    Raises:
+        JobError: It is not what it should be (NOT_VERIFIED), or that can't be known.
+    """
     async with fetched(run, found) as backup:
         facts, contents = backup.facts, backup.facts.contents
         programs = choose(installations, facts.client_major, "a dump by this pg_dump")
@@ -58,9 +81,7 @@ async def work(run: Run[VerifySettings], what: str) -> Outcome:
             "restore_seconds": round(seconds, 3),
             "server": restored.version,
         }
-        proof = Proof(backup.manifest.sha256, datetime.now(UTC), details)
-    proven = await _prove((found.shelf, local, *offsite), found.name, proof)
-    return Outcome(contents.compared(), {**details, "proven": proven})
+        return details, Proof(backup.manifest.sha256, datetime.now(UTC), details)
 
 
 async def _prove(shelves: Sequence[Shelf], name: str, proof: Proof) -> list[str]:

@@ -133,7 +133,7 @@ class Shelf:
             Whether it has; False, too, of a store that keeps no SHA-256, if it was not restored from here.
 
         Raises:
-            ObjectDamagedError: The manifest is here, and its dump is not what was restored.
+            ObjectDamagedError: The manifest is here, and its dump is not what was restored; no proof of it is left.
         """
 
         def write() -> bool:
@@ -147,6 +147,7 @@ class Shelf:
             if kept is None:
                 return False
             if kept != proof.sha256:
+                self._documents.delete(name + PROOF_SUFFIX)
                 raise ObjectDamagedError(f"{self.dumps.location}/{name}: its SHA-256 is {kept}, not {proof.sha256}")
             with suppress(ObjectMissingError, ManifestError):
                 if Proof.parse(self._read(name + PROOF_SUFFIX)).sha256 == proof.sha256:
@@ -156,6 +157,10 @@ class Shelf:
             return True
 
         return await self.work(write)
+
+    async def disprove(self, name: str) -> None:
+        """Remove the proof of a backup that a later restore has not confirmed, if there is one."""
+        await self.work(self._documents.delete, name + PROOF_SUFFIX)
 
     async def remove(self, name: str) -> None:
         """Delete a backup, its manifest first."""

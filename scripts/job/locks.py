@@ -36,9 +36,7 @@ def file_lock(directory: Path, name: str) -> Iterator[None]:
     path = directory / f"{name}.lock"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        # Read-only is enough for flock: a file that root's run made locks out everybody else's all the same.
-        # It is never deleted: a run that waits with the old file open would not meet one with the new.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _open(path)
     except OSError as error:
         raise JobError(
             Exit.CONFIGURATION,
@@ -50,9 +48,27 @@ def file_lock(directory: Path, name: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise JobError(Exit.BUSY, f"another {name} run is under way on this machine ({path} is locked)") from error
+        except OSError as error:
+            raise JobError(
+                Exit.CONFIGURATION,
+                f"{path} can't be locked ({error.strerror}), as on a file system of a network that has no locks: "
+                "set UNIONCORE_SPOOL_DIR to a directory of this machine",
+            ) from error
         yield
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    # It is never deleted: a run that waits with the old file open would not meet one with the new.
+    try:
+        # NFS locks for itself alone only what is open for writing (flock(2), "NFS details").
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except PermissionError:
+        if not path.exists():
+            raise
+        # Elsewhere to read is enough: a file that root's run made locks out everybody else's all the same.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 async def advisory_lock(connection: "Connection", name: str) -> None:

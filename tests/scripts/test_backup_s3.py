@@ -200,6 +200,8 @@ def test_verify_fetches_from_off_site_and_proves_both(jobs: Jobs, live_url: str,
 def test_a_damaged_copy_of_a_backup_that_was_proven_elsewhere_is_told_and_not_proven(
     jobs: Jobs, client: S3Client, bucket: str, uploaded: str
 ) -> None:
+    assert jobs.verify().code == Exit.OK
+    assert jobs.listing().backups[-1].verified_at is not None
     body = bytearray((jobs.backups / uploaded).read_bytes())
     body[len(body) // 2] ^= 16
     (jobs.backups / uploaded).write_bytes(body)

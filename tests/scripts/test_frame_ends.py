@@ -1,5 +1,8 @@
 """How a run ends that something gets in the way of: another run, a signal, the time limit, a server that hangs."""
 
+import errno
+import fcntl
+import os
 import re
 import signal
 import time
@@ -9,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from scripts.embedded.postgres import EmbeddedPostgres
-from scripts.job.exits import Exit
+from scripts.job.exits import Exit, JobError
+from scripts.job.locks import file_lock
 from tests.scripts.forking import Forked
 from tests.scripts.odd_job import GRACE, LIMIT
 from tests.scripts.running import ODD, end, run, wait_for
@@ -33,6 +37,30 @@ def test_a_second_run_ends_with_3_at_once_and_reports_nothing(env: dict[str, str
     assert ended.result["report"] is None
     first.slay()
     assert run((ODD, "count"), env).code == Exit.OK
+
+
+def test_a_lock_is_one_on_a_network_file_system_too_or_it_is_said_that_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = fcntl.flock
+
+    def of_nfs(descriptor: int, operation: int) -> None:
+        # "In order to place an exclusive lock, the file must be opened for writing": flock(2).
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        original(descriptor, operation)
+
+    def without_locks(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    with file_lock(tmp_path, "cleanup"):
+        pass
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    words = r"can't be locked \(No locks available\).*set UNIONCORE_SPOOL_DIR"
+    with pytest.raises(JobError, match=words) as caught, file_lock(tmp_path, "cleanup"):
+        pass
+    assert caught.value.exit is Exit.CONFIGURATION
 
 
 def test_a_dry_run_takes_no_lock_and_reports_nothing(env: dict[str, str], marks: Callable[[], str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Proof
 from scripts.embedded.postgres import EmbeddedPostgres
-from scripts.job.exits import Exit
+from scripts.job.exits import Exit, JobError
 from tests.scripts.backing import Jobs, close, opened
 from tests.scripts.fakes import programs
 from tests.scripts.forking import Forked
@@ -141,6 +141,26 @@ def test_a_proof_is_written_once_and_a_wrong_one_is_replaced(jobs: Jobs, backup:
     assert Proof.parse(first).extra["critical"] == CRITICAL
     assert jobs.verify().code == Exit.OK
     assert proof.read_bytes() == first
+
+
+def test_a_backup_that_has_decayed_since_it_was_proven_is_proven_no_longer(
+    jobs: Jobs, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = Path(f"{backup}{PROOF_SUFFIX}")
+    assert jobs.verify().code == Exit.OK
+    with monkeypatch.context() as patch:
+        patch.setattr("scripts.verify_backup.pg_restore", unreachable)
+        assert jobs.verify().code == Exit.UNREACHABLE
+    assert proof.exists()
+    content = bytearray(backup.read_bytes())
+    content[len(content) // 2] ^= 1
+    backup.write_bytes(content)
+    assert_not_verified(jobs, "latest", "is not what was written there")
+    assert not proof.exists()
+
+
+async def unreachable(*_: object, **__: object) -> None:
+    raise JobError(Exit.UNREACHABLE, "the server is gone")
 
 
 def test_unioncores_own_database_is_never_the_scratch_server(jobs: Jobs, backup: Path, live_url: str) -> None:
