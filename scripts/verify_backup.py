@@ -65,6 +65,7 @@ async def _verified(
             collation=contents.collation,
             ctype=contents.ctype,
             roles=contents.roles,
+            policy_roles=contents.policy_roles,
         )
         began = time.monotonic()
         async with scratch(run, installations, wanted) as database:

@@ -6,7 +6,7 @@ zone would shift every time that is written from then on.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.schema import literal, quoted
@@ -101,6 +101,15 @@ class Around(NamedTuple):
 
     settings: list[tuple[str, str, str]]
     grants: list[tuple[str, str, bool]]
+
+
+async def missing_roles(connection: "Connection[Record]", roles: Collection[str]) -> list[str]:
+    """Return those of some roles that a server does not have."""
+    found = await connection.fetch(
+        "select role from unnest($1::text[]) wanted(role) where not exists (select from pg_roles where rolname = role)",
+        list(roles),
+    )
+    return [role for (role,) in found]
 
 
 async def read_around(connection: "Connection[Record]") -> Around:

@@ -1,6 +1,6 @@
 """What a database holds, to the last row, in a form that can be kept and compared."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import field
 from typing import Annotated
 
@@ -79,13 +79,16 @@ class Contents:
         return 2 * len(self.tables) + len(self.sequences) + sum(map(len, self.objects.values()))
 
 
-def differences(expected: Contents, found: Contents, *, extra: bool = False) -> Iterator[str]:
+def differences(
+    expected: Contents, found: Contents, *, extra: bool = False, before: Mapping[str, Collection[str]] | None = None
+) -> Iterator[str]:
     """Compare what was restored with what was backed up.
 
     Args:
         expected: What was backed up.
         found: What was restored.
         extra: Allow what was not backed up.
+        before: The objects that were there before, by kind: allow these, too.
 
     Yields:
         A sentence for each difference; none if they are equal.
@@ -111,7 +114,8 @@ def differences(expected: Contents, found: Contents, *, extra: bool = False) -> 
         here, there = expected.objects.get(kind, {}), found.objects.get(kind, {})
         # A missing or surplus table has been told. A new database has a schema public, whatever the other one had.
         if kind != "table":
-            made = {name: there[name] for name in there if kind != "schema" or name in here or name != "public"}
+            ours = {"public"} if kind == "schema" else set()
+            made = there.keys() - ours.union((before or {}).get(kind, ())) | here.keys() & there.keys()
             yield from _by_name(kind, here, made, extra=extra)
         if kind not in EXACT or expected.major == found.major:
             for name in sorted(here.keys() & there.keys()):
@@ -119,8 +123,8 @@ def differences(expected: Contents, found: Contents, *, extra: bool = False) -> 
                     yield f"{kind} {name} is {there[name]!r}, not {here[name]!r}"
 
 
-def _by_name(kind: str, expected: Mapping[str, object], found: Mapping[str, object], *, extra: bool) -> Iterator[str]:
-    for name in sorted(expected.keys() - found.keys()):
+def _by_name(kind: str, expected: Collection[str], found: Collection[str], *, extra: bool) -> Iterator[str]:
+    for name in sorted(set(expected) - set(found)):
         yield f"{kind} {name} is missing"
-    for name in sorted(found.keys() - expected.keys() if not extra else ()):
+    for name in sorted(set(found) - set(expected) if not extra else ()):
         yield f"{kind} {name} is not in the backup"

@@ -31,6 +31,7 @@ class Snapshot:
         major: The server's major version.
         version: Its whole version.
         encoding: The database's encoding, as `UTF8`.
+        large_objects: How many it has.
         tables: Those that can't be altered or dropped while the snapshot is open, as SCHEMA.TABLE, not quoted, and
             that in the database's encoding.
     """
@@ -46,6 +47,7 @@ class Snapshot:
         self.major: int = facts["major"]
         self.version: str = facts["version"]
         self.encoding: str = facts["encoding"]
+        self.large_objects: int = facts["large_objects"]
 
     async def sequences(self) -> dict[str, int]:
         """Return each sequence's next value, as it is now: sequences are in no snapshot."""
@@ -102,7 +104,7 @@ class Snapshot:
             policy_roles=[role["name"] for role in roles if role["in_policy"]],
             settings=around.settings,
             grants=around.grants,
-            large_objects=self._facts["large_objects"],
+            large_objects=self.large_objects,
             tables=tables,
             sequences={name: (value, value) for name, value in before.items()},
             objects=objects,

@@ -1,6 +1,6 @@
 """Restores a dump, and compares what came of it with what the manifest promises."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -49,7 +49,14 @@ async def pg_restore(
     await run_program(argv, run.pg_environment(target), failure)
 
 
-async def compare(run: Run[AnyBackups], expected: Contents, target: Address, *, extra: bool = False) -> Contents:
+async def compare(
+    run: Run[AnyBackups],
+    expected: Contents,
+    target: Address,
+    *,
+    extra: bool = False,
+    before: Mapping[str, Collection[str]] | None = None,
+) -> Contents:
     """Require that a database holds what was backed up, to the last row.
 
     Args:
@@ -57,6 +64,7 @@ async def compare(run: Run[AnyBackups], expected: Contents, target: Address, *, 
         expected: What was backed up.
         target: The database.
         extra: Allow what was not backed up.
+        before: The objects that were there before, by kind: allow these, too.
 
     Returns:
         What the database holds.
@@ -67,7 +75,7 @@ async def compare(run: Run[AnyBackups], expected: Contents, target: Address, *, 
     with run.progress("compare", len(expected.tables), "tables") as meter:
         async with run.connect(target) as connection, snapshot(connection) as moment:
             found = await moment.contents(meter)
-    problems = list(differences(expected, found, extra=extra))
+    problems = list(differences(expected, found, extra=extra, before=before))
     missing = [name for name, rows in expected.critical().items() if rows is None]
     if missing:
         problems.insert(0, f"the backup has no table {', '.join(missing)}")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from exporter.dsn import Address, parse
+from exporter.schema import quoted
+from scripts.backup.around import missing_roles
 from scripts.backup.programs import Programs, choose
 from scripts.backup.settings import VerifySettings
 from scripts.embedded.postgres import EmbeddedPostgres, PostgresError
@@ -43,6 +45,7 @@ class Wanted:
         collation: Its collation, if the server has that.
         ctype: Likewise.
         roles: Roles that its objects name.
+        policy_roles: Of these, the ones without which its policies can't be made.
     """
 
     major: int
@@ -50,6 +53,7 @@ class Wanted:
     collation: str = _ANYWHERE
     ctype: str = _ANYWHERE
     roles: Sequence[str] = ()
+    policy_roles: Sequence[str] = ()
 
 
 @asynccontextmanager
@@ -98,6 +102,12 @@ async def _check_given(run: Run[VerifySettings], server: Address, wanted: Wanted
                 Exit.TOOL,
                 f"the server at UNIONCORE_SCRATCH_URL is PostgreSQL {major}: the backup needs {wanted.major} or newer",
             )
+        if lacking := await missing_roles(connection, wanted.policy_roles):
+            raise JobError(
+                Exit.REFUSED,
+                f"the server at UNIONCORE_SCRATCH_URL lacks the roles {', '.join(lacking)}, which the backup's row "
+                "security policies name: create them",
+            )
         for (name,) in await connection.fetch(
             "select datname from pg_database where not exists (select from pg_stat_activity s where s.datid = oid)"
         ):
@@ -123,12 +133,8 @@ async def _throw_away(run: Run[VerifySettings], found: Sequence[Programs], wante
     try:
         address = parse(server.url("postgres"))
         async with run.connect(address) as connection:
-            for (statement,) in await connection.fetch(
-                "select format('create role %I', role) from unnest($1::text[]) wanted(role)"
-                " where not exists (select from pg_roles where rolname = role)",
-                list(wanted.roles),
-            ):
-                await connection.execute(statement)
+            for role in await missing_roles(connection, wanted.roles):
+                await connection.execute(f"create role {quoted(role)}")
         yield address
     finally:
         await asyncio.to_thread(server.close)

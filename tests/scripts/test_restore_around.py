@@ -1,11 +1,14 @@
 """A restore brings back what is in no dump: the database's own settings and grants; and is told of roles beforehand."""
 
+import asyncio
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scripts import restore_database
 from scripts.backup.around import ROLES
 from scripts.dev.generate import SCALES, create
 from scripts.embedded.postgres import EmbeddedPostgres
@@ -78,6 +81,46 @@ def test_the_databases_own_settings_and_grants_come_back(
     # It may be a secret.
     assert "local_name" in jobs.log
     assert "Brien" not in jobs.log
+
+
+def test_what_a_platform_has_put_into_a_new_database_is_no_difference(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres
+) -> None:
+    source, target = names
+    set_up(postgres, source)
+    assert jobs.backup(postgres.url(source)).code == Exit.OK
+    postgres.psql("create schema heroku_ext; create extension hstore schema heroku_ext", target)
+    ended = jobs.restore(url=postgres.url(target), owners=True)
+    assert ended.code == Exit.OK, ended.error
+    assert postgres.psql(SETTINGS, target) == postgres.psql(SETTINGS, source) != ""
+
+
+def test_the_databases_settings_are_given_even_if_something_else_differs(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = names
+    set_up(postgres, source)
+    assert jobs.backup(postgres.url(source)).code == Exit.OK
+    original = restore_database.pg_restore
+
+    async def pg_restore(*args: Any, **options: Any) -> None:
+        await original(*args, **options)
+        await asyncio.to_thread(postgres.psql, "create table surplus ()", target)
+
+    monkeypatch.setattr(restore_database, "pg_restore", pg_restore)
+    ended = jobs.restore(url=postgres.url(target), owners=True)
+    assert (ended.code, "table public.surplus is not in the backup" in ended.error) == (Exit.NOT_VERIFIED, True)
+    assert postgres.psql(SETTINGS, target) == postgres.psql(SETTINGS, source) != ""
+
+
+def test_a_target_that_has_a_large_object_is_not_empty(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres
+) -> None:
+    source, target = names
+    assert jobs.backup(postgres.url(source)).code == Exit.OK
+    postgres.psql("select lo_create(0)", target)
+    ended = jobs.restore(url=postgres.url(target))
+    assert (ended.code, "is not empty: it has a large object" in ended.error) == (Exit.REFUSED, True)
 
 
 def test_without_owners_the_databases_settings_come_back_and_those_of_roles_are_told(

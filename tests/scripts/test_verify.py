@@ -13,6 +13,7 @@ import pytest
 
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Proof
 from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.programs import psql
 from scripts.job.exits import Exit, JobError
 from tests.scripts.backing import Jobs, close, opened
 from tests.scripts.fakes import programs
@@ -167,6 +168,24 @@ def test_unioncores_own_database_is_never_the_scratch_server(jobs: Jobs, backup:
     ended = jobs.verify(backup, DATABASE_URL=live_url, UNIONCORE_SCRATCH_URL=live_url)
     assert ended.code == Exit.REFUSED
     assert "UNIONCORE_SCRATCH_URL names UnionCore's own database" in ended.error
+
+
+def test_a_scratch_server_without_the_roles_of_policies_is_refused_and_calls_no_backup_bad(
+    jobs: Jobs, live_url: str, postgres: EmbeddedPostgres
+) -> None:
+    psql(live_url, "create role visitor; create policy own on members to visitor using (true)")
+    try:
+        assert jobs.backup(live_url).code == Exit.OK
+    finally:
+        psql(live_url, "drop policy own on members; drop role visitor")
+    elsewhere = {"UNIONCORE_SCRATCH_URL": postgres.url("postgres")}
+    ended = jobs.verify(**elsewhere)
+    assert (ended.code, "lacks the roles visitor, which" in ended.error) == (Exit.REFUSED, True)
+    psql(live_url, "create role visitor")
+    try:
+        assert jobs.verify(**elsewhere).code == Exit.OK
+    finally:
+        psql(live_url, "drop role visitor")
 
 
 def test_a_scratch_server_that_is_too_old_is_refused(jobs: Jobs, backup: Path, postgres17: EmbeddedPostgres) -> None:
