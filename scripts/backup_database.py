@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 
 import click
@@ -29,6 +29,7 @@ from scripts.job.failures import explain
 from scripts.job.frame import Outcome, Run, run_job
 
 _SPARE = 16 << 20  # bytes
+_CLOCKS_APART = timedelta(hours=1)
 
 
 async def work(run: Run[BackupSettings]) -> Outcome:
@@ -39,6 +40,7 @@ async def work(run: Run[BackupSettings]) -> Outcome:
     async with run.connect() as connection, snapshot(connection, lock_seconds=settings.lock_seconds) as moment:
         tables = moment.tables
         _check_database(run, tables)
+        _check_clock(moment)
         programs = choose(await asyncio.to_thread(installed, settings.programs_directory), moment.major, "a backup")
         has_zstd = await asyncio.to_thread(programs.has_zstd)
         compression = f"zstd:{settings.zstd_level}" if has_zstd else "gzip:6"
@@ -55,10 +57,17 @@ async def work(run: Run[BackupSettings]) -> Outcome:
             contents, written = await _dump(
                 run, moment, file, programs=programs, compression=compression, tables=tables
             )
+    for warning in written.warnings:
+        run.log.warning(warning)
     manifest = Manifest(name, written.sha256, written.size, run.started_at, datetime.now(UTC))
     encryption = "age" if age.split(settings.age_recipients) else ""
-    text = seal(manifest, Facts(programs.version, programs.major, compression, encryption, contents))
-    await local.commit(name, text)
+    try:
+        text = seal(manifest, Facts(programs.version, programs.major, compression, encryption, contents))
+        await local.commit(name, text)
+    except JobError:
+        # Nobody can use it, and the next night's would come on top of it.
+        await local.remove(name)
+        raise
     run.log.info("the backup is complete", name=name, size=written.size, location=str(settings.backup_directory))
     for shelf in offsite:
         try:
@@ -78,6 +87,7 @@ async def work(run: Run[BackupSettings]) -> Outcome:
         "compression": compression,
         "rows": sum(table.rows for table in contents.tables.values()),
         "locations": [shelf.location for shelf in (local, *offsite)],
+        "warnings": written.warnings,
     }
     try:
         deleted = {shelf.location: await _expire(run, shelf, manifest) for shelf in (local, *offsite)}
@@ -95,6 +105,17 @@ def _check_database(run: Run[BackupSettings], tables: Iterable[str]) -> None:
             Exit.REFUSED,
             f"the database {run.address} is not UnionCore's, for it has no table {', '.join(missing)}: "
             "set the database's name in DATABASE_URL",
+        )
+
+
+def _check_clock(moment: Snapshot) -> None:
+    """Refuse to date a backup, and to delete older ones, by a clock that may be wrong."""
+    if abs(moment.clock_ahead) > _CLOCKS_APART:
+        apart = f"{abs(moment.clock_ahead).total_seconds() / 3600:.1f} h"
+        raise JobError(
+            Exit.REFUSED,
+            f"this machine's clock and the database's are {apart} apart, and a backup's time decides which older ones "
+            "are deleted: set the clock that is wrong",
         )
 
 

@@ -40,10 +40,12 @@ class Written:
     Attributes:
         sha256: Of the file, in lower-case hexadecimal.
         size: Of the file, in bytes.
+        warnings: What pg_dump warned of: something is not in it, or hard to restore.
     """
 
     sha256: str
     size: int
+    warnings: Sequence[str]
 
 
 class _Tee(io.RawIOBase):
@@ -154,7 +156,7 @@ async def write_dump(
     ):
         await _pump(dumper, checker, sink, recipients=recipients, meter=meter, stall_seconds=stall_seconds)
         _check(dumper, checker, tables)
-    return Written(sink.digest.hexdigest(), sink.size)
+        return Written(sink.digest.hexdigest(), sink.size, dumper.warnings())
 
 
 async def _pump(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -32,6 +33,7 @@ class Snapshot:
         version: Its whole version.
         encoding: The database's encoding, as `UTF8`.
         large_objects: How many it has.
+        clock_ahead: By how much this machine's clock was ahead of the server's.
         tables: Those that can't be altered or dropped while the snapshot is open, as SCHEMA.TABLE, not quoted, and
             that in the database's encoding.
     """
@@ -48,6 +50,7 @@ class Snapshot:
         self.version: str = facts["version"]
         self.encoding: str = facts["encoding"]
         self.large_objects: int = facts["large_objects"]
+        self.clock_ahead: timedelta = datetime.now(UTC) - facts["now"]
 
     async def sequences(self) -> dict[str, int]:
         """Return each sequence's next value, as it is now: sequences are in no snapshot."""

@@ -27,6 +27,8 @@ SUFFIXES = (".sql.gz", ".sql")
 _COPY = re.compile(rb"COPY (\S+) \(.*\) FROM stdin;\n")
 _VERSION = re.compile(rb"-- Dumped (?:from database|by pg_dump) version (\d+)")
 _ROLE = re.compile(rb'(?:.* OWNER TO|GRANT .* TO|REVOKE .* FROM|ALTER DEFAULT PRIVILEGES FOR ROLE) ("[^"]+"|\w+)\b')
+# What pg_dump itself writes since it was found that more than that is dangerous (CVE-2025-8714).
+_HARMLESS = re.compile(rb"\\(?:un)?restrict \w+$")
 _END = b"-- PostgreSQL database dump complete"
 _PSQL = ("--no-psqlrc", "--quiet", "--no-password", "--single-transaction", "--set=ON_ERROR_STOP=1", "--file=-")
 
@@ -40,12 +42,14 @@ class _Script:
         rows: The row count of each table.
         roles: Roles that it names.
         complete: Whether its end is there.
+        command: What it would have psql do that leads out of the scratch database.
     """
 
     major: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     roles: set[str] = field(default_factory=set)
     complete: bool = False
+    command: str = ""
 
 
 async def verify(run: Run[VerifySettings], installations: Sequence[Programs], found: Found) -> Outcome:
@@ -57,7 +61,8 @@ async def verify(run: Run[VerifySettings], installations: Sequence[Programs], fo
         found: The file.
 
     Raises:
-        JobError: It is not complete, can't be restored, or lacks something (NOT_VERIFIED).
+        JobError: It is not complete, can't be restored, or lacks something (NOT_VERIFIED), or does more than to bring
+            a database back (REFUSED).
     """
     async with workspace() as directory:
         dump, _ = await local_copy(run, found, directory)
@@ -72,6 +77,12 @@ async def verify(run: Run[VerifySettings], installations: Sequence[Programs], fo
             problem = ""
         if problem:
             raise JobError(Exit.NOT_VERIFIED, f"{found.name} is no complete backup: {problem}")
+        if script.command:
+            raise JobError(
+                Exit.REFUSED,
+                f"{found.name} has a command for psql, {script.command}, which may lead out of the scratch database: "
+                "only dumps of one database, made without --create, are verified",
+            )
         programs = choose(installations, script.major, "a dump by this pg_dump")
         async with scratch(run, installations, Wanted(script.major, roles=sorted(script.roles))) as database:
             with plain.open("rb") as source:
@@ -110,6 +121,8 @@ def _read(dump: Path, plain: Path) -> _Script:
                         table = ""
                     else:
                         script.rows[table] += 1
+                elif line.startswith(b"\\") and not _HARMLESS.match(line):
+                    script.command = line[:40].decode(errors="replace").strip()
                 elif begun := _COPY.fullmatch(line):
                     table = begun[1].decode()
                     script.rows[table] = 0

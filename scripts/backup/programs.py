@@ -150,6 +150,10 @@ class Child:
         """Return all that it wrote to standard error."""
         return readable(self._words.read_bytes())
 
+    def warnings(self) -> list[str]:
+        """Return what it warned of, though it may have succeeded."""
+        return [line.strip() for line in self.said().splitlines() if re.search(r"\bwarning: ", line, re.IGNORECASE)]
+
     def complaint(self) -> str:
         """Return one line that says how it failed."""
         lines = [line.strip() for line in self.said().splitlines() if line.strip()]

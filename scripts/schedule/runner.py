@@ -77,8 +77,12 @@ class Schedule:
 
     async def _beat(self) -> None:
         while True:
-            self._heartbeat.parent.mkdir(parents=True, exist_ok=True)
-            self._heartbeat.touch()
+            try:
+                self._heartbeat.parent.mkdir(parents=True, exist_ok=True)
+                self._heartbeat.touch()
+            except OSError as error:
+                # Whoever looks at it sees that it is old; the next one may succeed.
+                self._log.error("no heartbeat", error=str(error))
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _repeat(self, command: str, cron: str) -> None:
@@ -105,9 +109,14 @@ class Schedule:
             return
         self._log.info("begins", command=command)
         # A session of its own: Ctrl-C at a terminal reaches it once, by us.
-        process = await asyncio.create_subprocess_exec(
-            *self._program, *command.split(), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._program, *command.split(), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+            )
+        except OSError as error:
+            # No process may be free, or no memory: the other jobs' times come all the same.
+            self._log.error("can't be started", command=command, error=str(error))
+            return
         self._running.add(process)
         try:
             status = await process.wait()

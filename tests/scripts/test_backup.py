@@ -15,6 +15,7 @@ import pytest
 
 from exporter.manifests import MANIFEST_SUFFIX
 from exporter.settings import ConfigurationError
+from scripts.backup import catalog, sealing
 from scripts.backup.sealing import unseal
 from scripts.backup.shelves import name_at
 from scripts.dev.generate import SCALES, create
@@ -268,6 +269,34 @@ def test_a_document_that_cannot_be_read_stops_retention_and_no_backup(
     assert f"{backup.name}.json cannot be read (Permission denied)" in ended.error
     assert jobs.names() == [backup.name, ended.details["name"]]
     assert jobs.verify().code == Exit.OK
+
+
+@pytest.mark.parametrize("hours", [-30, 30])
+def test_with_a_clock_that_is_wrong_nothing_is_dated_or_deleted(
+    jobs: Jobs, backup: Path, live_url: str, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    off = f"clock_timestamp() - interval '{hours} h'"
+    monkeypatch.setattr(catalog, "DATABASE", catalog.DATABASE.replace("clock_timestamp()", off))
+    ended = jobs.backup(live_url)
+    assert ended.code == Exit.REFUSED
+    assert "this machine's clock and the database's are 30.0 h apart" in ended.error
+    assert jobs.names() == [backup.name]
+
+
+def test_a_dump_whose_manifest_cannot_be_made_is_not_left_behind(
+    jobs: Jobs, live_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "MAX_DOCUMENT", 1000)
+    ended = jobs.backup(live_url)
+    assert (ended.code, "the database has too many objects" in ended.error) == (Exit.FAILED, True)
+    assert [path.name for path in jobs.backups.iterdir() if path.is_file()] == []
+
+
+def test_what_pg_dump_warns_of_is_told(jobs: Jobs, live_url: str, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    words = "pg_dump: warning: subscriptions not dumped because current user is not a superuser"
+    fake = programs(tmp_path, postgres, pg_dump=f'echo "{words}" >&2; exec $REAL "$@"')
+    ended = jobs.backup(live_url, UNIONCORE_PG_BIN=str(fake))
+    assert (ended.code, ended.details["warnings"], words in jobs.log) == (Exit.OK, [words], True)
 
 
 def test_a_stray_file_beside_the_backups_is_no_newest_backup(jobs: Jobs, backup: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from scripts import restore_database
+from scripts.backup import restoring
 from scripts.backup.around import ROLES
 from scripts.dev.generate import SCALES, create
 from scripts.embedded.postgres import EmbeddedPostgres
@@ -101,10 +102,9 @@ def test_the_databases_settings_are_given_even_if_something_else_differs(
     source, target = names
     set_up(postgres, source)
     assert jobs.backup(postgres.url(source)).code == Exit.OK
-    original = restore_database.pg_restore
 
     async def pg_restore(*args: Any, **options: Any) -> None:
-        await original(*args, **options)
+        await restoring.pg_restore(*args, **options)
         await asyncio.to_thread(postgres.psql, "create table surplus ()", target)
 
     monkeypatch.setattr(restore_database, "pg_restore", pg_restore)

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from cronsim import CronSim
 
 from scripts.run_schedule import command
+from scripts.schedule import runner
 from scripts.schedule.plan import SCHEDULE, calendar, units
 from scripts.schedule.runner import Schedule
 from tests.scripts.running import ROOT
@@ -73,6 +74,26 @@ async def test_now_runs_every_job_once_before_its_time(tmp_path: Path) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     await running
     assert lines(log) == ["one", "two"]
+
+
+async def test_a_heartbeat_that_fails_comes_back_and_a_job_that_cannot_be_started_ends_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BEAT_SECONDS", 0.05)
+    spool = tmp_path / "spool"
+    spool.write_text("not a directory")
+    work = schedule(tmp_path, "")
+    work._program = (str(tmp_path / "missing"),)
+    running = asyncio.create_task(work.run())
+    await asyncio.sleep(2.5)
+    assert not running.done()
+    spool.unlink()
+    await until((spool / "alive").exists, running)
+    log = tmp_path / "log"
+    work._program = ("/bin/sh", "-c", f"echo begins >>{log}")
+    await until(lambda: lines(log), running)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
 
 
 def test_a_time_that_is_none_is_an_error_that_names_the_variable() -> None:

@@ -273,6 +273,14 @@ def test_an_old_dump(kind: str, jobs: Jobs, live_url: str) -> None:
     assert_not_verified(jobs, path, words)
 
 
+@pytest.mark.parametrize("words", [b"\\connect postgres", b"\\! touch /tmp/x", b"\\restrict a; \\! touch /tmp/x"])
+def test_an_old_dump_that_would_have_psql_do_something_else_is_refused(words: bytes, jobs: Jobs, live_url: str) -> None:
+    path = naive(jobs, live_url)
+    path.write_bytes(gzip.compress(words + b"\n" + gzip.decompress(path.read_bytes())))
+    ended = jobs.verify(path)
+    assert (ended.code, "may lead out of the scratch database" in ended.error) == (Exit.REFUSED, True)
+
+
 def test_an_old_dump_without_a_table_that_matters_is_not_verified(jobs: Jobs, live_url: str) -> None:
     assert_not_verified(jobs, naive(jobs, live_url, "--exclude-table=students"), "it has no table students")
 
