@@ -29,6 +29,7 @@ from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, Manifest
 CLOCK_SKEW = 60.0
 """Seconds that another machine's clock may be ahead of ours: up to there a time is not in the future."""
 PARTIAL_SUFFIX = ".partial"
+_DATABASE = "database"
 MAX_DOCUMENT = 1024 * 1024
 """Bytes; a larger manifest or proof does not count, and is not read."""
 
@@ -38,10 +39,11 @@ class StoreError(Exception):
 
 
 class Backup(NamedTuple):
-    """A complete backup: its manifest (without `extra`), and when a restore last proved it, if one did."""
+    """A complete backup: its manifest (without `extra`), when a restore last proved it, and which database it is of."""
 
     manifest: Manifest
     verified_at: datetime | None
+    database: str | None = None
 
 
 class Rejected(NamedTuple):
@@ -119,7 +121,9 @@ class BackupStore(ABC):
                 verified_at = self._verified_at(manifest, files, now)
             except ManifestError as error:
                 rejected.append(Rejected(dump + PROOF_SUFFIX, str(error)))
-            backups.append(Backup(manifest, verified_at))
+            database = manifest.extra.get(_DATABASE)
+            named = database if isinstance(database, str) else None
+            backups.append(Backup(replace(manifest, extra={}), verified_at, named))
         backups.sort(key=lambda backup: backup.manifest.finished_at)
         return Listing(tuple(backups), tuple(rejected))
 
@@ -149,7 +153,7 @@ class BackupStore(ABC):
             if file.size > MAX_DOCUMENT:
                 raise ManifestError(f"it is larger than {MAX_DOCUMENT} bytes")
             try:
-                self._documents[file] = replace(parse(self._read(file.name)), extra={})
+                self._documents[file] = _slim(parse(self._read(file.name)))
             except FileNotFoundError as error:
                 raise ManifestError("it was removed while it was looked at") from error
             except ManifestError as error:
@@ -158,6 +162,12 @@ class BackupStore(ABC):
         if isinstance(held, str):
             raise ManifestError(held)
         return held
+
+
+def _slim(document: Document) -> Document:
+    """Leave of what a manifest says beyond its format no more than the name of the database."""
+    contents = document.extra.get("contents")
+    return replace(document, extra={_DATABASE: contents.get(_DATABASE)} if isinstance(contents, dict) else {})
 
 
 def _check(deadline: float) -> None:

@@ -49,7 +49,7 @@ async def work(run: Run[BackupSettings]) -> Outcome:
         await _check_space(run, local, moment)
         if run.dry_run:
             coming = Manifest(name, "0" * 64, 1, run.started_at, run.started_at)
-            plan = {shelf.location: await _expire(run, shelf, coming) for shelf in (local, *offsite)}
+            plan = {shelf.location: await _expire(run, shelf, coming, moment.database) for shelf in (local, *offsite)}
             details = {"name": name, "client": programs.version, "compression": compression, "would_delete": plan}
             return Outcome(len(tables), details)
         await local.clean(run.started_at)
@@ -90,7 +90,9 @@ async def work(run: Run[BackupSettings]) -> Outcome:
         "warnings": written.warnings,
     }
     try:
-        deleted = {shelf.location: await _expire(run, shelf, manifest) for shelf in (local, *offsite)}
+        deleted = {
+            shelf.location: await _expire(run, shelf, manifest, contents.database) for shelf in (local, *offsite)
+        }
     except (StoreError, JobError) as error:
         failure = explain(error)
         message = f"the backup is complete, but what is too old can't be deleted: {failure}"
@@ -187,11 +189,14 @@ async def _dump(
     return replace(contents, sequences=sequences), writing.result()
 
 
-async def _expire(run: Run[BackupSettings], shelf: Shelf, newest: Manifest) -> list[str]:
-    """Delete what is too old; in a dry run, only say what."""
+async def _expire(run: Run[BackupSettings], shelf: Shelf, newest: Manifest, database: str) -> list[str]:
+    """Delete what is too old of a database's backups; in a dry run, only say what."""
     settings = run.settings
     listing = await shelf.listing()
-    backups = [*(backup for backup in listing.backups if backup.manifest.name != newest.name), Backup(newest, None)]
+    if others := sorted({backup.database for backup in listing.backups if backup.database} - {database}):
+        run.log.warning("backups of other databases are left alone", location=shelf.location, databases=others)
+    ours = (backup for backup in listing.backups if backup.database not in others)
+    backups = [*(backup for backup in ours if backup.manifest.name != newest.name), Backup(newest, None, database)]
     now = newest.finished_at.timestamp()
     gone = [
         backup.manifest.name for backup in expired(backups, now, days=settings.retention_days, keep=settings.min_keep)

@@ -9,9 +9,12 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from exporter.settings import load
+from exporter.storage import StoreError
 from scripts.backup.settings import BackupsSettings
 from scripts.backup.shelves import open_shelves
 from scripts.job.commands import JobCommand, json_option
+from scripts.job.exits import JobError
+from scripts.job.failures import explain
 from scripts.job.frame import Outcome, Run, run_job
 
 _LIMIT = 300.0
@@ -22,8 +25,14 @@ async def work(run: Run[BackupsSettings]) -> Outcome:
     local, offsite = open_shelves(run.settings)
     table = Table("where", "backup", "finished (UTC)", "size", "proven (UTC)", box=None, header_style="bold")
     found: list[dict[str, object]] = []
+    unlisted: list[JobError] = []
     for shelf in (local, *offsite):
-        listing = await shelf.listing()
+        try:
+            listing = await shelf.listing()
+        except (StoreError, JobError) as error:
+            # What lies in the other place is all the more wanted then.
+            unlisted.append(explain(error))
+            continue
         for backup in reversed(listing.backups):
             manifest, proven = backup.manifest, backup.verified_at
             table.add_row(
@@ -37,6 +46,7 @@ async def work(run: Run[BackupsSettings]) -> Outcome:
                 {
                     "location": shelf.location,
                     "name": manifest.name,
+                    "database": backup.database,
                     "finished_at": manifest.finished_at.isoformat(),
                     "size": manifest.size,
                     "verified_at": proven and proven.isoformat(),
@@ -46,6 +56,8 @@ async def work(run: Run[BackupsSettings]) -> Outcome:
             run.log.warning("this is no backup", file=f"{shelf.dumps.location}/{rejected.file}", reason=rejected.reason)
     if sys.stdout.isatty():
         Console().print(table)
+    if unlisted:
+        raise JobError(unlisted[0].exit, "; ".join(map(str, unlisted)), {"backups": found})
     return Outcome(len(found), {"backups": found})
 
 

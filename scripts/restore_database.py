@@ -60,6 +60,7 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
         {
             "name": found.name,
             "from": found.shelf.dumps.location,
+            "database": contents.database,
             "to": str(target),
             "backed_up_at": backup.manifest.started_at.isoformat(),
             "critical": result.critical(),

@@ -75,6 +75,7 @@ async def _verified(
         details = {
             "name": found.name,
             "location": found.shelf.dumps.location,
+            "database": contents.database,
             "critical": restored.critical(),
             "tables": len(restored.tables),
             "rows": sum(table.rows for table in restored.tables.values()),

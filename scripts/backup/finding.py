@@ -67,7 +67,8 @@ async def find(settings: BackupsSettings, local: LocalShelf, offsite: Sequence[S
         return Found(open_s3(settings.model_copy(update={"s3_bucket": bucket, "s3_prefix": prefix})), name)
     shelf = offsite[0] if offsite else local
     if what == LATEST:
-        return Found(shelf, await _newest(shelf))
+        source = settings.source
+        return Found(shelf, await _newest(shelf, source.database if source else ""))
     path = Path(what)
     if await asyncio.to_thread(path.is_file):
         return Found(LocalShelf(path.parent), path.name)
@@ -76,9 +77,18 @@ async def find(settings: BackupsSettings, local: LocalShelf, offsite: Sequence[S
     return Found(shelf, what)
 
 
-async def _newest(shelf: Shelf) -> str:
+async def _newest(shelf: Shelf, database: str) -> str:
     listing = await shelf.listing()
-    newest = listing.backups[-1].manifest.name if listing.backups else ""
+    backups = [backup for backup in listing.backups if backup.database in (None, database)]
+    if len(databases := {backup.database for backup in listing.backups} - {None}) <= 1:
+        backups = list(listing.backups)
+    elif not backups:
+        raise JobError(
+            Exit.REFUSED,
+            f"{shelf.dumps.location} has backups of several databases ({', '.join(sorted(filter(None, databases)))}): "
+            "name the backup that is meant",
+        )
+    newest = backups[-1].manifest.name if backups else ""
     # A name tells the time. What was to be the newest backup and is none must not hide behind an older one.
     for rejected in listing.rejected:
         if rejected.file > newest and is_name(rejected.file.removesuffix(MANIFEST_SUFFIX)):

@@ -28,7 +28,8 @@ class Snapshot:
 
     Attributes:
         id: What `pg_dump --snapshot` takes, while this snapshot is open.
-        size: The database's size in bytes.
+        database: The database's name.
+        size: Its size in bytes.
         major: The server's major version.
         version: Its whole version.
         encoding: The database's encoding, as `UTF8`.
@@ -44,6 +45,7 @@ class Snapshot:
         self._connection = connection
         self._facts = facts
         self.id = snapshot
+        self.database: str = facts["name"]
         self.tables: dict[str, bytes] = {table["plain_name"]: table["stored_name"] for table in tables}
         self.size: int = facts["size"]
         self.major: int = facts["major"]
@@ -95,7 +97,7 @@ class Snapshot:
                 )
             meter.advance(1)
         return Contents(
-            database=self._facts["name"],
+            database=self.database,
             major=self.major,
             version=self.version,
             encoding=self.encoding,

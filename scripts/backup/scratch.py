@@ -86,15 +86,13 @@ async def scratch(run: Run[VerifySettings], found: Sequence[Programs], wanted: W
 
 async def _check_given(run: Run[VerifySettings], server: Address, wanted: Wanted) -> None:
     """Refuse a server that won't do, and drop what runs that were killed have left on it."""
-    settings = run.settings
-    if settings.database_url is not None or settings.db_host:
-        source = settings.address()
-        if (server.host, server.port, server.database) == (source.host, source.port, source.database):
-            raise JobError(
-                Exit.REFUSED,
-                "UNIONCORE_SCRATCH_URL names UnionCore's own database: name the database postgres of a server on "
-                "which databases may be made and dropped",
-            )
+    source = run.settings.source
+    if source and (server.host, server.port, server.database) == (source.host, source.port, source.database):
+        raise JobError(
+            Exit.REFUSED,
+            "UNIONCORE_SCRATCH_URL names UnionCore's own database: name the database postgres of a server on which "
+            "databases may be made and dropped",
+        )
     async with run.connect(server) as connection:
         major = connection.get_server_version().major
         if major < wanted.major:

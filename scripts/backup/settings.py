@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from exporter.dsn import parse
+from exporter.dsn import Address, parse
 from scripts.backup.age import check_recipients
 from scripts.job.settings import Duration, StoreSettings
 
@@ -49,6 +49,11 @@ class BackupsSettings(StoreSettings):
         validation_alias="UNIONCORE_RESTORE_TIMEOUT",
         description="For a whole restore or verify, in seconds.",
     )
+
+    @property
+    def source(self) -> Address | None:
+        """Where the database is that is backed up, if that is configured."""
+        return self.address() if self.database_url is not None or self.db_host else None
 
 
 AnyBackups = TypeVar("AnyBackups", bound=BackupsSettings)

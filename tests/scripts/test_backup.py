@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from scripts.backup.shelves import name_at
 from scripts.dev.generate import SCALES, create
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
-from tests.scripts.backing import Jobs
+from tests.scripts.backing import Jobs, close, opened
 from tests.scripts.fakes import programs
 
 
@@ -297,6 +298,25 @@ def test_what_pg_dump_warns_of_is_told(jobs: Jobs, live_url: str, postgres: Embe
     fake = programs(tmp_path, postgres, pg_dump=f'echo "{words}" >&2; exec $REAL "$@"')
     ended = jobs.backup(live_url, UNIONCORE_PG_BIN=str(fake))
     assert (ended.code, ended.details["warnings"], words in jobs.log) == (Exit.OK, [words], True)
+
+
+def test_backups_of_another_database_in_the_same_place_are_left_alone_and_not_mistaken(
+    jobs: Jobs, backup: Path, live_url: str, documented_url: str
+) -> None:
+    other = documented_url.rpartition("/")[2]
+    assert jobs.backup(documented_url, UNIONCORE_MIN_KEEP="1").code == Exit.OK
+    (theirs,) = set(jobs.names()) - {backup.name}
+    manifest, facts = opened(jobs.backups / theirs)
+    close(jobs.backups / theirs, replace(manifest, finished_at=manifest.finished_at - timedelta(days=90)), facts)
+    ended = jobs.backup(live_url, UNIONCORE_MIN_KEEP="1")
+    assert (ended.code, ended.details["deleted"]) == (Exit.OK, {"local": []})
+    assert other in jobs.log
+    assert theirs in jobs.names()
+    # The newest is the other one's.
+    assert jobs.backup(documented_url).code == Exit.OK
+    assert jobs.verify(DATABASE_URL=live_url).details["name"] == ended.details["name"]
+    refused = jobs.verify(DATABASE_URL="")
+    assert (refused.code, "has backups of several databases" in refused.error) == (Exit.REFUSED, True)
 
 
 def test_a_stray_file_beside_the_backups_is_no_newest_backup(jobs: Jobs, backup: Path) -> None:

@@ -32,6 +32,21 @@ def test_a_directory_that_is_not_there_is_an_error(jobs: Jobs) -> None:
     assert "does not exist: create it, or set BACKUP_DIR" in ended.stdout
 
 
+def test_what_could_be_listed_is_shown_though_a_bucket_is_down(jobs: Jobs) -> None:
+    jobs.add("old.dump", days=3)
+    jobs.use(
+        S3_BUCKET="backups",
+        AWS_ENDPOINT_URL="http://127.0.0.1:1",
+        AWS_ACCESS_KEY_ID="a",
+        AWS_SECRET_ACCESS_KEY="b",
+        UNIONCORE_S3_WAIT="1",
+    )
+    ended = CliRunner().invoke(command)
+    assert ended.exit_code == Exit.UNREACHABLE
+    result = json.loads(ended.stdout.splitlines()[-1])
+    assert [backup["name"] for backup in result["details"]["backups"]] == ["old.dump"]
+
+
 def test_on_a_terminal_there_is_a_table(
     jobs: Jobs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
