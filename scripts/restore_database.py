@@ -14,7 +14,7 @@ from scripts.backup.around import missing_roles
 from scripts.backup.contents import Contents
 from scripts.backup.finding import LATEST, fetched, find
 from scripts.backup.inventory import snapshot
-from scripts.backup.programs import choose, installed
+from scripts.backup.programs import choose_reader, installed
 from scripts.backup.restoring import compare, pg_restore, set_up
 from scripts.backup.settings import RestoreSettings
 from scripts.backup.shelves import open_shelves
@@ -31,11 +31,11 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
     """Restore a backup, and compare everything."""
     began = time.monotonic()
     local, offsite = open_shelves(run.settings)
-    found = await find(run.settings, local, offsite, what)
+    found = await find(run.settings, local, offsite, what, newest=True)
     installations = await asyncio.to_thread(installed, run.settings.programs_directory)
     async with fetched(run, found) as backup:
-        contents = backup.facts.contents
-        programs = choose(installations, backup.facts.client_major, "a dump by this pg_dump")
+        facts, contents = backup.facts, backup.facts.contents
+        programs = await asyncio.to_thread(choose_reader, installations, facts.client_major, facts.compression)
         before = await _check_target(run, target, contents, programs.major, force=force, owners=owners)
         options = [
             *([] if owners else ["--no-owner", "--no-privileges"]),

@@ -14,7 +14,7 @@ from exporter.manifests import Proof
 from exporter.settings import load
 from scripts.backup import legacy
 from scripts.backup.finding import LATEST, Found, fetched, find
-from scripts.backup.programs import Programs, choose, installed
+from scripts.backup.programs import Programs, choose_reader, installed
 from scripts.backup.restoring import compare, pg_restore
 from scripts.backup.scratch import Wanted, scratch
 from scripts.backup.settings import VerifySettings
@@ -58,7 +58,7 @@ async def _verified(
     """
     async with fetched(run, found) as backup:
         facts, contents = backup.facts, backup.facts.contents
-        programs = choose(installations, facts.client_major, "a dump by this pg_dump")
+        programs = await asyncio.to_thread(choose_reader, installations, facts.client_major, facts.compression)
         wanted = Wanted(
             major=max(contents.major, programs.major),
             encoding=contents.encoding,

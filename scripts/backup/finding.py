@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.manifests import MANIFEST_SUFFIX, Manifest
+from exporter.storage import StoreError
 from scripts.backup import age
 from scripts.backup.sealing import Facts
 from scripts.backup.settings import AnyBackups, BackupsSettings
@@ -46,7 +47,9 @@ class Fetched:
     facts: Facts
 
 
-async def find(settings: BackupsSettings, local: LocalShelf, offsite: Sequence[Shelf], what: str) -> Found:
+async def find(
+    settings: BackupsSettings, local: LocalShelf, offsite: Sequence[Shelf], what: str, *, newest: bool = False
+) -> Found:
     """Find a backup.
 
     Args:
@@ -55,6 +58,7 @@ async def find(settings: BackupsSettings, local: LocalShelf, offsite: Sequence[S
         offsite: The others that are configured.
         what: `latest`, a file, an `s3://` URL, or the name of a backup: from where a disaster would fetch it, the
             bucket if there is one.
+        newest: `latest` is the newest of all, and if that is only in the local directory, it is taken from there.
 
     Raises:
         JobError: There is none (NOT_VERIFIED), or the place can't be read.
@@ -68,7 +72,14 @@ async def find(settings: BackupsSettings, local: LocalShelf, offsite: Sequence[S
     shelf = offsite[0] if offsite else local
     if what == LATEST:
         source = settings.source
-        return Found(shelf, await _newest(shelf, source.database if source else ""))
+        database = source.database if source else ""
+        manifest = await _newest(shelf, database)
+        if newest and shelf is not local:
+            with suppress(StoreError, JobError):
+                other = await _newest(local, database)
+                if other.finished_at > manifest.finished_at:
+                    return Found(local, other.name)
+        return Found(shelf, manifest.name)
     path = Path(what)
     if await asyncio.to_thread(path.is_file):
         return Found(LocalShelf(path.parent), path.name)
@@ -77,7 +88,7 @@ async def find(settings: BackupsSettings, local: LocalShelf, offsite: Sequence[S
     return Found(shelf, what)
 
 
-async def _newest(shelf: Shelf, database: str) -> str:
+async def _newest(shelf: Shelf, database: str) -> Manifest:
     listing = await shelf.listing()
     backups = [backup for backup in listing.backups if backup.database in (None, database)]
     if len(databases := {backup.database for backup in listing.backups} - {None}) <= 1:
@@ -88,12 +99,12 @@ async def _newest(shelf: Shelf, database: str) -> str:
             f"{shelf.dumps.location} has backups of several databases ({', '.join(sorted(filter(None, databases)))}): "
             "name the backup that is meant",
         )
-    newest = backups[-1].manifest.name if backups else ""
+    newest = backups[-1].manifest if backups else None
     # A name tells the time. What was to be the newest backup and is none must not hide behind an older one.
     for rejected in listing.rejected:
-        if rejected.file > newest and is_name(rejected.file.removesuffix(MANIFEST_SUFFIX)):
+        if rejected.file > (newest.name if newest else "") and is_name(rejected.file.removesuffix(MANIFEST_SUFFIX)):
             raise JobError(Exit.NOT_VERIFIED, f"{shelf.dumps.location}/{rejected.file} is no backup: {rejected.reason}")
-    if not newest:
+    if newest is None:
         raise JobError(Exit.NOT_VERIFIED, f"there is no complete backup in {shelf.dumps.location}")
     return newest
 

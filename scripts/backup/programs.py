@@ -117,6 +117,27 @@ def choose(found: Sequence[Programs], server: int, purpose: str) -> Programs:
     return min(fitting, key=lambda programs: programs.major)
 
 
+def choose_reader(found: Sequence[Programs], major: int, compression: str) -> Programs:
+    """Choose the pg_restore for a dump.
+
+    Args:
+        found: What is installed.
+        major: The major version of the pg_dump that wrote it.
+        compression: As its manifest says it, `zstd:1` for example.
+
+    Raises:
+        JobError: None can read it (TOOL).
+    """
+    able = [programs for programs in found if not compression.startswith("zstd") or programs.has_zstd()]
+    if found and not able:
+        raise JobError(
+            Exit.TOOL,
+            f"the dump is compressed with zstd, which {found[0].path('pg_restore')} was built without: set "
+            "UNIONCORE_PG_BIN to the directory of one that was built with it",
+        )
+    return choose(able, major, "a dump by this pg_dump")
+
+
 def _ask(argv: Sequence[str | Path]) -> str:
     try:
         done = subprocess.run(

@@ -233,7 +233,12 @@ def run_job(
                 "dry_run": dry_run,
                 "report": fate,
             }
-            print(json.dumps(result, default=str), flush=True)  # noqa: T201 - the result is what stdout is for
+            try:
+                print(json.dumps(result, default=str), flush=True)  # noqa: T201 - the result is what stdout is for
+            except OSError as error:
+                # Whoever read it has gone, which changes nothing of what was done.
+                display.log.warning("nobody reads the result", error=str(error))
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         # A thread that work left behind must not keep the process, and with it the locks, for ever.
         watchdog = threading.Timer(CLEANUP_SECONDS, os._exit, [code])
         watchdog.daemon = True

@@ -136,8 +136,13 @@ class Reporter:
 
     def _kept(self) -> list[tuple[Path, Result]]:
         """Return what is kept, the oldest first."""
-        kept = []
-        for path in sorted(self._spool.glob("*.json")):
+        kept: list[tuple[Path, Result]] = []
+        try:
+            paths = sorted(self._spool.glob("*.json"))
+        except OSError as error:
+            self._log.warning("results of earlier runs can't be looked for", error=str(error))
+            return kept
+        for path in paths:
             try:
                 kept.append((path, _RESULT.validate_json(path.read_bytes())))
             except FileNotFoundError:

@@ -92,6 +92,8 @@ class Schedule:
             while (left := due.timestamp() - self._now().timestamp()) > 0:
                 if await self._ended_within(min(left, BEAT_SECONDS)):
                     return
+                # By a clock that was ahead, and has been set since, it may have been far too late.
+                due = min(due, next(CronSim(cron, self._now())))
             await self._execute(command)
 
     def _now(self) -> datetime:

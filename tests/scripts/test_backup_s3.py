@@ -286,6 +286,20 @@ def test_a_dump_is_locked_and_classed_as_is_configured(
         assert head["ObjectLockRetainUntilDate"] - datetime.now(UTC) > timedelta(days=8)
 
 
+def test_a_restore_takes_the_newest_though_it_is_only_here_and_verify_what_is_off_site(
+    jobs: Jobs, bucket: str, uploaded: str, live_url: str, postgres: EmbeddedPostgres
+) -> None:
+    newest = jobs.backup(live_url, S3_BUCKET="").details["name"]
+    jobs.use(S3_BUCKET=bucket)
+    assert jobs.verify().details["name"] == uploaded
+    postgres.create_database("newest")
+    try:
+        ended = jobs.restore(url=postgres.url("newest"))
+        assert (ended.code, ended.details["name"], ended.details["from"]) == (Exit.OK, newest, str(jobs.backups))
+    finally:
+        postgres.drop_database("newest")
+
+
 @pytest.mark.usefixtures("uploaded")
 def test_a_restore_takes_what_is_off_site(jobs: Jobs, bucket: str, postgres: EmbeddedPostgres) -> None:
     for path in jobs.backups.glob("unioncore-*"):

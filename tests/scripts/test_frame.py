@@ -19,7 +19,7 @@ from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from scripts.job.failures import explain
 from tests.scripts.forking import Forked
-from tests.scripts.running import CLEANUP, ODD, end, run
+from tests.scripts.running import CLEANUP, ODD, ROOT, end, run
 
 SECRET = "a-secret-in-the-words"
 
@@ -33,6 +33,14 @@ def test_a_success_is_one_json_line_last_and_timestamped_lines_in_the_log(env: d
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", ended.result["started_at"])
     assert all(re.match(r"timestamp=20\S+ level=\w+ event=", line) for line in ended.log.splitlines())
     assert "tables=46" in ended.log
+
+
+def test_a_reader_that_has_gone_makes_no_failure_of_a_success(env: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"( {sys.executable} -m {ODD} count; echo ended with $? >&2 ) | true"],
+        env=env, cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "ended with 0" in done.stderr
 
 
 def test_a_job_takes_the_processor_from_nobody(env: dict[str, str]) -> None:

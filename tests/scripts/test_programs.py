@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.backup.programs import Programs, choose, installed, start
+from scripts.backup.programs import Programs, choose, choose_reader, installed, start
 from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.programs import find_programs
 from scripts.job.exits import Exit, JobError
 
 
@@ -66,3 +67,14 @@ def test_a_program_that_another_thread_has_seen_end_is_ended_without_a_word(monk
         # What it answers while a thread that waits for the program has not yet told of its end.
         monkeypatch.setattr(child.process, "poll", lambda: None)
         child.end()
+
+
+def test_a_build_without_zstd_is_not_chosen_for_a_dump_that_is_compressed_with_it() -> None:
+    wheels = [Programs(find_programs(major), major, str(major)) for major in (18, 17)]
+    assert [programs.has_zstd() for programs in wheels] == [False, True]
+    assert choose_reader(wheels, 17, "zstd:1") == wheels[1]
+    assert choose_reader(wheels, 17, "gzip:6") == wheels[1]
+    assert choose_reader(wheels, 18, "gzip:6") == wheels[0]
+    with pytest.raises(JobError, match=r"is compressed with zstd, which .*pg_restore was built without") as caught:
+        choose_reader(wheels[:1], 17, "zstd:1")
+    assert caught.value.exit is Exit.TOOL

@@ -1,5 +1,6 @@
 """What the exporter is told of a job's end, by a real job to a real exporter, whatever state that is in."""
 
+import errno
 import http.server
 import json
 import threading
@@ -9,11 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
+from exporter.settings import load
 from scripts.dev.servers import Exporter
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.embedded.processes import free_port
 from scripts.job.exits import Exit
+from scripts.job.reporting import Reporter
+from scripts.job.settings import CleanupSettings
 from tests.pushing import ITEMS, RUN, SUCCESS, published
 from tests.scripts.forking import Forked
 from tests.scripts.odd_job import FULL, NAME
@@ -254,3 +259,14 @@ def test_a_kept_result_that_is_damaged_is_named_and_stops_no_other(
     assert str(damaged) in ended.log
     assert damaged.exists()
     assert of_job(exporter)[SUCCEEDED] == 1
+
+
+async def test_a_spool_that_cannot_be_read_stops_no_job(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+
+    def glob(*_: object) -> Iterator[Path]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "glob", glob)
+    await Reporter(load(CleanupSettings), structlog.get_logger()).deliver_kept()

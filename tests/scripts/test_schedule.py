@@ -5,7 +5,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -91,6 +91,20 @@ async def test_a_heartbeat_that_fails_comes_back_and_a_job_that_cannot_be_starte
     await until((spool / "alive").exists, running)
     log = tmp_path / "log"
     work._program = ("/bin/sh", "-c", f"echo begins >>{log}")
+    await until(lambda: lines(log), running)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+
+
+async def test_a_clock_that_was_ahead_when_it_began_makes_it_miss_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BEAT_SECONDS", 0.05)
+    log = tmp_path / "log"
+    work = schedule(tmp_path, f"echo begins >>{log}")
+    ahead = [timedelta(days=60)] * 3
+    monkeypatch.setattr(work, "_now", lambda: datetime.now(UTC) + (ahead.pop() if ahead else timedelta()))
+    running = asyncio.create_task(work.run())
     await until(lambda: lines(log), running)
     os.kill(os.getpid(), signal.SIGTERM)
     await running
