@@ -5,6 +5,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import click
 
@@ -15,7 +16,7 @@ from scripts.backup.contents import Contents
 from scripts.backup.finding import LATEST, fetched, find
 from scripts.backup.inventory import snapshot
 from scripts.backup.programs import choose_reader, installed
-from scripts.backup.restoring import compare, pg_restore, set_up
+from scripts.backup.restoring import compare, leave_out, pg_restore, set_up
 from scripts.backup.settings import RestoreSettings
 from scripts.backup.shelves import open_shelves
 from scripts.backup.target import target_address
@@ -41,10 +42,22 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
             *([] if owners else ["--no-owner", "--no-privileges"]),
             *(["--clean", "--if-exists"] if force else []),
         ]
+        if not await _is_superuser(run, target):
+            wanted = backup.directory / "wanted"
+            left = await asyncio.to_thread(leave_out, programs, backup.dump, wanted)
+            options.append(f"--use-list={wanted}")
+            objects = {kind: found for kind, found in contents.objects.items() if kind != "event trigger"}
+            contents = replace(contents, objects=objects)
+            for one in left:
+                run.log.warning("left out, as only a superuser may make it", what=one)
         restoring = time.monotonic()
         try:
-            await pg_restore(run, programs, backup.dump, target, *options, failure=Exit.FAILED)
-            restored = time.monotonic()
+            await pg_restore(run, programs, backup.dump, target, *options, failure=Exit.FAILED, whole=force)
+        except JobError as error:
+            state = "as it was before" if force else "not as it was backed up"
+            raise JobError(error.exit, f"{target} is {state}: {error}", error.details) from error
+        restored = time.monotonic()
+        try:
             result = await compare(run, contents, target, extra=force, before=before)
         except JobError as error:
             if error.exit is Exit.NOT_VERIFIED:
@@ -69,6 +82,11 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
             "total_seconds": round(time.monotonic() - began, 3),
         },
     )
+
+
+async def _is_superuser(run: Run[RestoreSettings], target: Address) -> bool:
+    async with run.connect(target) as connection:
+        return bool(await connection.fetchval("select rolsuper from pg_roles where rolname = current_user"))
 
 
 async def _check_target(
@@ -125,7 +143,7 @@ Examples:
 @click.argument("what", default=LATEST, metavar="[FILE | s3://BUCKET/KEY | NAME | latest]")
 @click.option("--to", metavar="URL", help="The database: a URL without a password, or service=NAME.")
 @click.option("--no-owner", is_flag=True, help="Give all to the user of the restore, without the grants.")
-@click.option("--force-into-non-empty", "force", is_flag=True, help="Overwrite what is there; asks for its name.")
+@click.option("--force-into-non-empty", "force", is_flag=True, help="Overwrite what is there, all or nothing; asks for its name.")
 @json_option
 def command(*, what: str, to: str | None, no_owner: bool, force: bool, as_json: bool) -> None:
     """Restore a backup into an empty database, and compare everything with its manifest.

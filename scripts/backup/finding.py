@@ -37,11 +37,13 @@ class Fetched:
     """A backup that is as it was written, and can be restored from.
 
     Attributes:
+        directory: For files that nobody else may read; gone when the block has ended.
         dump: A file that pg_restore reads.
         manifest: Its manifest.
         facts: What that says of the database.
     """
 
+    directory: Path
     dump: Path
     manifest: Manifest
     facts: Facts
@@ -161,4 +163,4 @@ async def fetched(run: Run[AnyBackups], found: Found) -> AsyncIterator[Fetched]:
             plain = directory / "dump"
             await asyncio.to_thread(age.decrypt, dump, plain, identity.get_secret_value() if identity else "")
             dump = plain
-        yield Fetched(dump, manifest, facts)
+        yield Fetched(directory, dump, manifest, facts)

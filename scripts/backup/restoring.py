@@ -1,5 +1,7 @@
 """Restores a dump, and compares what came of it with what the manifest promises."""
 
+import re
+import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -9,17 +11,29 @@ from exporter.dsn import Address
 from scripts.backup.around import Missing, missing
 from scripts.backup.contents import Contents, differences
 from scripts.backup.inventory import snapshot
-from scripts.backup.programs import Programs, run_program
+from scripts.backup.programs import Programs, readable, run_program, start
 from scripts.backup.settings import AnyBackups
 from scripts.job.database import one_line
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Run
 
 _SHOWN = 20
+# What only a superuser may make, in a dump's list. An extension that a platform has put into every database is its
+# own, and so is the comment on it, which every dump has.
+_SUPERUSERS = re.compile(
+    rb"\d+; \d+ \d+ (?:COMMENT - (?:EXTENSION|EVENT TRIGGER|PUBLICATION|SUBSCRIPTION)"
+    rb"|EVENT TRIGGER|PUBLICATION|SUBSCRIPTION|SECURITY LABEL) "
+)
 
 
 async def pg_restore(
-    run: Run[AnyBackups], programs: Programs, dump: Path, target: Address, *options: str, failure: Exit
+    run: Run[AnyBackups],
+    programs: Programs,
+    dump: Path,
+    target: Address,
+    *options: str,
+    failure: Exit,
+    whole: bool = False,
 ) -> None:
     """Restore a dump into a database, in parallel, and stop at the first error.
 
@@ -30,23 +44,48 @@ async def pg_restore(
         target: The database.
         *options: Further options.
         failure: How the job ends if it fails.
+        whole: In one transaction, which can't be parallel: all of it or nothing.
 
     Raises:
         JobError: It failed.
     """
-    run.log.info("restoring", database=str(target), jobs=run.settings.restore_jobs)
+    run.log.info("restoring", database=str(target), jobs=1 if whole else run.settings.restore_jobs)
     argv = [
         programs.path("pg_restore"),
         "--exit-on-error",
         "--no-password",
         "--no-tablespaces",
-        f"--jobs={run.settings.restore_jobs}",
+        "--single-transaction" if whole else f"--jobs={run.settings.restore_jobs}",
         # All of the address is in the environment; but without a name, pg_restore would write a script.
         "--dbname=",
         *options,
         str(dump),
     ]
     await run_program(argv, run.pg_environment(target), failure)
+
+
+def leave_out(programs: Programs, dump: Path, wanted: Path) -> list[str]:
+    """Write the list of what a user can restore who is no superuser.
+
+    Args:
+        programs: pg_restore.
+        dump: The file.
+        wanted: The list to write, for --use-list.
+
+    Returns:
+        What is not on it: its lines in the dump's own list.
+
+    Raises:
+        JobError: The dump can't be read (FAILED).
+    """
+    with start([programs.path("pg_restore"), "--list", str(dump)], {}, stdout=subprocess.PIPE) as child:
+        output, _ = child.process.communicate()
+        if child.process.returncode:
+            raise JobError(Exit.FAILED, child.complaint())
+    lines = output.splitlines()
+    left = [line for line in lines if _SUPERUSERS.match(line)]
+    wanted.write_bytes(b"\n".join(line for line in lines if line not in left) + b"\n")
+    return [readable(line.partition(b"; ")[2]) for line in left]
 
 
 async def compare(

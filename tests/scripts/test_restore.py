@@ -85,6 +85,18 @@ def test_a_target_that_is_not_empty_is_refused_and_overwritten_only_by_force(
     assert contents(postgres, live_url) == before
 
 
+def test_an_overwriting_that_fails_leaves_all_as_it_was(
+    jobs: Jobs, backup: Path, live_url: str, postgres: EmbeddedPostgres
+) -> None:
+    # A migration has added it since: the keys of a table that it refers to can't be dropped.
+    postgres.psql("create table since (id integer primary key references members)", live_url.rpartition("/")[2])
+    before = contents(postgres, live_url)
+    ended = jobs.restore(backup, url=live_url, force=True)
+    assert ended.code == Exit.FAILED
+    assert "is as it was before: pg_restore ended with status 1" in ended.error
+    assert contents(postgres, live_url) == before
+
+
 def test_to_overwrite_its_name_must_be_typed(
     jobs: Jobs, backup: Path, live_url: str, postgres: EmbeddedPostgres
 ) -> None:

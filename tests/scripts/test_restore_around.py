@@ -113,6 +113,32 @@ def test_the_databases_settings_are_given_even_if_something_else_differs(
     assert postgres.psql(SETTINGS, target) == postgres.psql(SETTINGS, source) != ""
 
 
+@pytest.mark.parametrize("owners", [True, False])
+def test_who_is_no_superuser_restores_all_but_what_only_a_superuser_may_make(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres, *, owners: bool
+) -> None:
+    source, target = names
+    postgres.psql(
+        """
+        create extension hstore;
+        create publication everything for all tables;
+        create function on_ddl() returns event_trigger language plpgsql as 'begin end';
+        create event trigger watch on ddl_command_end execute function on_ddl();
+        comment on event trigger watch is 'It watches';
+        """,
+        source,
+    )
+    postgres.psql("create extension hstore", target)
+    restorer(postgres, source, target)
+    postgres.psql("reassign owned by app to postgres; grant select on members to app", source) if not owners else ""
+    assert jobs.backup(postgres.url(source)).code == Exit.OK
+    ended = jobs.restore(url=postgres.url(target, user="app", password="app"), owners=owners)
+    assert ended.code == Exit.OK, ended.error
+    for left in ("COMMENT - EXTENSION hstore", "PUBLICATION - everything", "EVENT TRIGGER - watch"):
+        assert left in jobs.log
+    assert postgres.psql("select count(*) from pg_event_trigger", target) == "0"
+
+
 def test_a_target_that_has_a_large_object_is_not_empty(
     jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres
 ) -> None:
