@@ -49,7 +49,7 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
             objects = {kind: found for kind, found in contents.objects.items() if kind != "event trigger"}
             contents = replace(contents, objects=objects)
             for one in left:
-                run.log.warning("left out, as only a superuser may make it", what=one)
+                run.log.warning("left out: only a superuser may create it", what=one)
         restoring = time.monotonic()
         try:
             await pg_restore(run, programs, backup.dump, target, *options, failure=Exit.FAILED, whole=force)
@@ -143,7 +143,9 @@ Examples:
 @click.argument("what", default=LATEST, metavar="[FILE | s3://BUCKET/KEY | NAME | latest]")
 @click.option("--to", metavar="URL", help="The database: a URL without a password, or service=NAME.")
 @click.option("--no-owner", is_flag=True, help="Give all to the user of the restore, without the grants.")
-@click.option("--force-into-non-empty", "force", is_flag=True, help="Overwrite what is there, all or nothing; asks for its name.")
+@click.option(
+    "--force-into-non-empty", "force", is_flag=True, help="Overwrite what is there, whole; asks for its name."
+)
 @json_option
 def command(*, what: str, to: str | None, no_owner: bool, force: bool, as_json: bool) -> None:
     """Restore a backup into an empty database, and compare everything with its manifest.
