@@ -17,6 +17,7 @@ from scripts.backup.finding import LATEST, fetched, find
 from scripts.backup.inventory import snapshot
 from scripts.backup.programs import choose_reader, installed
 from scripts.backup.restoring import compare, leave_out, pg_restore, set_up
+from scripts.backup.rights import OWNED
 from scripts.backup.settings import RestoreSettings
 from scripts.backup.shelves import open_shelves
 from scripts.backup.target import target_address
@@ -24,7 +25,7 @@ from scripts.job.commands import JobCommand, json_option
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Outcome, Run, run_job
 
-_ALWAYS_THERE = {"schema", "extension"}
+_ALWAYS_THERE = {"schema", "extension", OWNED}
 _TALKS_OF_TRANSACTION_TIMEOUT = 17
 
 
@@ -58,7 +59,7 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
             raise JobError(error.exit, f"{target} is {state}: {error}", error.details) from error
         restored = time.monotonic()
         try:
-            result = await compare(run, contents, target, extra=force, before=before)
+            result = await compare(run, contents, target, owners=owners, extra=force, before=before)
         except JobError as error:
             if error.exit is Exit.NOT_VERIFIED:
                 # Whoever goes on with what there is shall not have the times of another zone as well.

@@ -44,7 +44,7 @@ select d.datname as name, current_setting('server_version_num')::int / 10000 as 
  where d.datname = current_database()
 """
 
-_NAMESPACE = r"n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
+NAMESPACE = r"n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
 
 
 def own(catalog: str, alias: str) -> str:
@@ -60,7 +60,7 @@ def own(catalog: str, alias: str) -> str:
     )
 
 
-_RELATION = f"{_NAMESPACE} and {own('pg_class', 'c')}"
+RELATION = f"{NAMESPACE} and {own('pg_class', 'c')}"
 
 # Types of PostgreSQL's own of which no value has an empty text; those of others may have any cast to text.
 _BUILT_IN = "y.oid < 16384"
@@ -86,7 +86,7 @@ select c.oid, format('%I.%I', n.nspname, c.relname) as name, n.nspname || '.' ||
   join pg_namespace n on n.oid = c.relnamespace
   left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
   left join pg_type y on y.oid = a.atttypid
- where c.relkind = 'r' and {_RELATION}
+ where c.relkind = 'r' and {RELATION}
  group by c.oid, n.nspname, c.relname
  order by 1
 """
@@ -98,14 +98,14 @@ select format('%I.%I', n.nspname, c.relname) as name, s.seqincrement as step
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   join pg_sequence s on s.seqrelid = c.oid
- where {_RELATION}
+ where {RELATION}
  order by 1
 """
 
 # kind, name, definition; a part each.
 _PARTS = (
     f"""
-    select 'schema', quote_ident(n.nspname), '' from pg_namespace n where {_NAMESPACE} and {own("pg_namespace", "n")}
+    select 'schema', quote_ident(n.nspname), '' from pg_namespace n where {NAMESPACE} and {own("pg_namespace", "n")}
     """,
     "select 'extension', quote_ident(extname), '' from pg_extension",
     f"""
@@ -118,7 +118,7 @@ _PARTS = (
                      (select 'inherits ' || string_agg(i.inhparent::regclass::text, ', ' order by i.inhseqno)
                         from pg_inherits i where i.inhrelid = c.oid))
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where c.relkind in ('r', 'p', 'f', 'm', 'v') and {_RELATION}
+     where c.relkind in ('r', 'p', 'f', 'm', 'v') and {RELATION}
     """,
     f"""
     select 'column', format('%I.%I.%I', n.nspname, c.relname, a.attname),
@@ -132,12 +132,12 @@ _PARTS = (
       join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       join pg_type y on y.oid = a.atttypid
       left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
-     where c.relkind in ('r', 'p', 'f', 'm', 'v', 'c') and {_RELATION}
+     where c.relkind in ('r', 'p', 'f', 'm', 'v', 'c') and {RELATION}
     """,
     f"""
     select 'view', format('%I.%I', n.nspname, c.relname), pg_get_viewdef(c.oid)
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where c.relkind in ('v', 'm') and {_RELATION}
+     where c.relkind in ('v', 'm') and {RELATION}
     """,
     # pg_dump leaves out indexes that are not valid: their making was broken off.
     f"""
@@ -147,7 +147,7 @@ _PARTS = (
       from pg_index i
       join pg_class c on c.oid = i.indexrelid
       join pg_namespace n on n.oid = c.relnamespace
-     where i.indisvalid and not c.relispartition and {_RELATION}
+     where i.indisvalid and not c.relispartition and {RELATION}
     """,
     f"""
     select 'constraint', format('%I.%I.%I', n.nspname, coalesce(c.relname, y.typname), o.conname),
@@ -156,7 +156,7 @@ _PARTS = (
       join pg_namespace n on n.oid = o.connamespace
       left join pg_class c on c.oid = o.conrelid
       left join pg_type y on y.oid = o.contypid
-     where o.contype in ('c', 'f', 'p', 'u', 'x') and o.conparentid = 0 and {_NAMESPACE}
+     where o.contype in ('c', 'f', 'p', 'u', 'x') and o.conparentid = 0 and {NAMESPACE}
        and (c.oid is null or {own("pg_class", "c")}) and (y.oid is null or {own("pg_type", "y")})
     """,
     f"""
@@ -165,7 +165,7 @@ _PARTS = (
       from pg_trigger t
       join pg_class c on c.oid = t.tgrelid
       join pg_namespace n on n.oid = c.relnamespace
-     where not t.tgisinternal and t.tgparentid = 0 and {_RELATION}
+     where not t.tgisinternal and t.tgparentid = 0 and {RELATION}
     """,
     f"""
     select 'sequence', format('%I.%I', n.nspname, c.relname),
@@ -179,14 +179,14 @@ _PARTS = (
       from pg_class c
       join pg_namespace n on n.oid = c.relnamespace
       join pg_sequence s on s.seqrelid = c.oid
-     where {_RELATION}
+     where {RELATION}
     """,
     f"""
     select case when p.prosqlbody is null then 'function' else 'sql function' end,
            format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
            case p.prokind when 'a' then pg_get_function_result(p.oid) else pg_get_functiondef(p.oid) end
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-     where {_NAMESPACE} and {own("pg_proc", "p")}
+     where {NAMESPACE} and {own("pg_proc", "p")}
     """,
     # The types of tables and arrays come with what they are of.
     f"""
@@ -198,7 +198,7 @@ _PARTS = (
                      case when y.typnotnull then 'not null' end, 'default ' || y.typdefault,
                      (select 'of ' || format_type(r.rngsubtype, null) from pg_range r where r.rngtypid = y.oid))
       from pg_type y join pg_namespace n on n.oid = y.typnamespace
-     where {_NAMESPACE} and {own("pg_type", "y")}
+     where {NAMESPACE} and {own("pg_type", "y")}
        and (y.typtype in ('d', 'e', 'r')
             or y.typtype = 'c' and exists (select from pg_class c where c.oid = y.typrelid and c.relkind = 'c'))
     """,
@@ -208,17 +208,17 @@ _PARTS = (
                      'using ' || pg_get_expr(p.polqual, p.polrelid),
                      'check ' || pg_get_expr(p.polwithcheck, p.polrelid))
       from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
-     where {_RELATION}
+     where {RELATION}
     """,
     f"""
     select 'rule', format('%I.%I.%I', n.nspname, c.relname, r.rulename), pg_get_ruledef(r.oid)
       from pg_rewrite r join pg_class c on c.oid = r.ev_class join pg_namespace n on n.oid = c.relnamespace
-     where r.rulename <> '_RETURN' and {_RELATION}
+     where r.rulename <> '_RETURN' and {RELATION}
     """,
     f"""
     select 'statistics', format('%I.%I', n.nspname, s.stxname), pg_get_statisticsobjdef(s.oid)
       from pg_statistic_ext s join pg_namespace n on n.oid = s.stxnamespace
-     where {_NAMESPACE} and {own("pg_statistic_ext", "s")}
+     where {NAMESPACE} and {own("pg_statistic_ext", "s")}
     """,
     f"""
     select 'event trigger', quote_ident(t.evtname),

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from scripts.backup.catalog import EXACT
+from scripts.backup.rights import OWNED
 
 CRITICAL = ("members", "users", "audit_logs", "dues_payments", "students")
 """The tables without which a database is not UnionCore's."""
@@ -80,13 +81,19 @@ class Contents:
 
 
 def differences(
-    expected: Contents, found: Contents, *, extra: bool = False, before: Mapping[str, Collection[str]] | None = None
+    expected: Contents,
+    found: Contents,
+    *,
+    owners: bool = False,
+    extra: bool = False,
+    before: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[str]:
     """Compare what was restored with what was backed up.
 
     Args:
         expected: What was backed up.
         found: What was restored.
+        owners: Compare also whose all that is, and who may do what with it, if the backup says so.
         extra: Allow what was not backed up.
         before: The objects that were there before, by kind: allow these, too.
 
@@ -110,7 +117,8 @@ def differences(
         yield f"there are {found.large_objects} large objects, not {expected.large_objects}"
     if found.migration != expected.migration:
         yield f"the migrations stand at {found.migration or 'nothing'}, not at {expected.migration or 'nothing'}"
-    for kind in sorted(expected.objects.keys() | found.objects.keys()):
+    left_out = set() if owners and OWNED in expected.objects else {OWNED}
+    for kind in sorted((expected.objects.keys() | found.objects.keys()) - left_out):
         here, there = expected.objects.get(kind, {}), found.objects.get(kind, {})
         # A missing or surplus table has been told. A new database has a schema public, whatever the other one had.
         if kind != "table":

@@ -11,6 +11,7 @@ from scripts.backup import catalog
 from scripts.backup.around import ROLES, read_around
 from scripts.backup.contents import Contents, Table
 from scripts.backup.definitions import comparable
+from scripts.backup.rights import OWNED, RIGHTS
 from scripts.job.console import Meter
 from scripts.job.database import SESSION_ERRORS
 from scripts.job.exits import Exit, JobError
@@ -67,10 +68,12 @@ class Snapshot:
         return {found[row["index"]]["name"]: int(row["next"]) for row in rows}
 
     async def objects(self) -> dict[str, dict[str, str]]:
-        """Return the definition of every object, by kind and name."""
+        """Return the definition of every object, and whose it is, by kind and name."""
         objects: dict[str, dict[str, str]] = {}
         for kind, name, definition in await self._connection.fetch(catalog.OBJECTS):
             objects.setdefault(kind, {})[name] = comparable(definition)
+        rights = await self._connection.fetch(RIGHTS)
+        objects[OWNED] = {name: comparable(definition) for name, definition in rights}
         return objects
 
     async def contents(self, meter: Meter) -> Contents:

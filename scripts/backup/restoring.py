@@ -93,6 +93,7 @@ async def compare(
     expected: Contents,
     target: Address,
     *,
+    owners: bool = False,
     extra: bool = False,
     before: Mapping[str, Collection[str]] | None = None,
 ) -> Contents:
@@ -102,6 +103,7 @@ async def compare(
         run: Of this job.
         expected: What was backed up.
         target: The database.
+        owners: Compare also whose all that is, and who may do what with it.
         extra: Allow what was not backed up.
         before: The objects that were there before, by kind: allow these, too.
 
@@ -114,7 +116,7 @@ async def compare(
     with run.progress("compare", len(expected.tables), "tables") as meter:
         async with run.connect(target) as connection, snapshot(connection) as moment:
             found = await moment.contents(meter)
-    problems = list(differences(expected, found, extra=extra, before=before))
+    problems = list(differences(expected, found, owners=owners, extra=extra, before=before))
     missing = [name for name, rows in expected.critical().items() if rows is None]
     if missing:
         problems.insert(0, f"the backup has no table {', '.join(missing)}")

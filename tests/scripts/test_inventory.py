@@ -18,7 +18,7 @@ from scripts.job.console import Meter
 from scripts.job.database import session
 
 ZOO = Path(__file__).with_name("zoo.sql").read_text()
-KINDS = 16
+KINDS = 17
 _numbers = count(1)
 
 

@@ -139,6 +139,43 @@ def test_who_is_no_superuser_restores_all_but_what_only_a_superuser_may_make(
     assert postgres.psql("select count(*) from pg_event_trigger", target) == "0"
 
 
+GRANTED = """
+revoke usage on schema public from public;
+grant usage on schema public to "Odd 'role" with grant option;
+grant select, update on members to "Odd 'role";
+grant select (id) on users to "Odd 'role";
+create function ours() returns integer language sql as 'select 1';
+alter function ours() owner to app;
+revoke execute on function ours() from public;
+alter default privileges for role app in schema public grant select on tables to "Odd 'role";
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ("", ""),
+        (
+            "alter schema public owner to pg_database_owner; grant create, usage on schema public to app",
+            "rights public is",
+        ),
+        ("alter default privileges for role app grant delete on tables to public", "rights public.audit_logs is"),
+        ("alter default privileges for role app grant execute on functions to public", ""),
+    ],
+)
+def test_who_may_do_what_is_as_it_was_or_the_restore_has_failed(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres, there: str, told: str
+) -> None:
+    source, target = names
+    restorer(postgres, source, target)
+    postgres.psql(GRANTED, source)
+    assert jobs.backup(postgres.url(source)).code == Exit.OK
+    assert jobs.verify().code == Exit.OK
+    postgres.psql(there, target)
+    ended = jobs.restore(url=postgres.url(target, user="app", password="app"), owners=True)
+    assert (ended.code, told in str(ended)) == (Exit.NOT_VERIFIED if told else Exit.OK, True), ended
+
+
 def test_a_target_that_has_a_large_object_is_not_empty(
     jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres
 ) -> None:
