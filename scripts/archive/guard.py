@@ -21,6 +21,7 @@ _SQL = Path(__file__).parents[1] / "sql"
 _TRIGGER_FUNCTION = "prevent_audit_modification()"
 _TRUNCATE_TRIGGER = "audit_logs_prevent_truncate"
 _FUNCTIONS = ["record_archive", "delete_archived"]
+_NEWEST_FUNCTION = "refuse_triggers"
 # What the guard's functions raise (audit_guard_install.sql).
 _DIFFERENT = "UCG01"
 _FORBIDDEN = "UCG02"
@@ -65,25 +66,35 @@ async def require(connection: Connection) -> None:
     """Make sure that the guard is there for this role.
 
     Raises:
-        JobError: It is not.
+        JobError: It is not, or is one that lets more be deleted than this one does.
     """
     # From the catalog: to name a function of a schema that the role may not use is an error.
     (found,) = await connection.fetch(
         """
-        select count(distinct p.proname) = 2 as there,
-               bool_and(has_schema_privilege(n.oid, 'usage') and has_function_privilege(p.oid, 'execute')) as may
+        select count(distinct p.proname) filter (where asked) = 2 as there,
+               bool_or(p.proname = $3) as newest,
+               bool_and(has_schema_privilege(n.oid, 'usage') and has_function_privilege(p.oid, 'execute'))
+                   filter (where asked) as may
           from pg_catalog.pg_proc p
-          join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-         where n.nspname = $1 and p.proname = any ($2::text[])
+          join pg_catalog.pg_namespace n on n.oid = p.pronamespace,
+               lateral (select p.proname = any ($2::text[])) names(asked)
+         where n.nspname = $1
         """,
         GUARD_ROLE,
         _FUNCTIONS,
+        _NEWEST_FUNCTION,
     )
     if not found["there"]:
         raise JobError(
             Exit.REFUSED,
             "the database's triggers refuse to delete audit events, and have no guard that would let archived ones "
             "pass: install it, by `unioncore-ops archive install-guard`",
+        )
+    if not found["newest"]:
+        raise JobError(
+            Exit.REFUSED,
+            "the guard in the database is of an earlier version: replace it, by `unioncore-ops archive install-guard` "
+            "with the --job-role that it was installed with",
         )
     if not found["may"]:
         raise JobError(
@@ -156,6 +167,16 @@ async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> None:
                 " be allowed to create roles",
             )
         table = await describe(connection)
+        function = await connection.fetchval(
+            "select format('%I.%I()', n.nspname, p.proname) from pg_catalog.pg_proc p"
+            " join pg_catalog.pg_namespace n on n.oid = p.pronamespace where p.oid = to_regprocedure($1)",
+            _TRIGGER_FUNCTION,
+        )
+        if not function:
+            raise JobError(
+                Exit.REFUSED,
+                f"{table.name} has no trigger function {_TRIGGER_FUNCTION}: bring UnionCore's triggers back",
+            )
         names |= {
             "role": GUARD_ROLE,
             "table": table.name,
@@ -167,7 +188,7 @@ async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> None:
             "digest": DIGEST,
             "clause": GUARD_CLAUSE,
             "guarded_pattern": GUARDED,
-            "function": _TRIGGER_FUNCTION,
+            "function": function,
             "truncate_trigger": _TRUNCATE_TRIGGER,
         }
         sql = re.sub(r"@(\w+)@", lambda found: names[found[1]], (_SQL / script).read_text())

@@ -9,6 +9,11 @@
 --   * record_archive() takes note of a chunk of the archive, if the rows in the table are just those that the chunk has.
 --   * delete_archived() deletes a chunk that was noted: it locks the rows, counts and digests them anew, and deletes them
 --     if nothing differs. Rows younger than @retention_days@ days it deletes never.
+--   * A trigger's code runs as whoever deletes, so as the guard, who may write all that the guard has: its notes, its
+--     functions. Anybody with the privilege TRIGGER can make one, and no note says who did. So refuse_triggers() lets
+--     nothing be deleted as long as there is any but those of @function@.
+--   * The server counts what a transaction deletes and updates, by whatever way; no session can change these numbers.
+--     If they are not the chunk's, all is rolled back.
 --   * UPDATE is as impossible as before, and TRUNCATE now is, too.
 
 do $guard$
@@ -122,13 +127,55 @@ begin
 end
 $function$;
 
+create or replace function @role@.table_and_partitions() returns setof oid language sql @settings@ as $function$
+    with recursive tables as (
+        select '@table@'::regclass::oid as oid
+         union select i.inhrelid from pg_inherits i join tables on i.inhparent = tables.oid)
+    select oid from tables
+$function$;
+
+-- Makes sure that no code but the trigger function's runs when rows are deleted, from now to the transaction's end.
+create or replace function @role@.refuse_triggers() returns void language plpgsql @settings@ as $function$
+declare
+    planted record;
+begin
+    -- An older snapshot would not show a trigger that is there, and fires.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception using errcode = 'UCG02', message =
+            'the guard deletes only in a transaction that is READ COMMITTED';
+    end if;
+    -- Until then nobody can make a trigger, nor enable one. Partitions are locked, too.
+    lock table @table@ in row exclusive mode;
+    select format('%I', t.tgname) as name, t.tgrelid::regclass as table into planted
+      from pg_trigger t join @role@.table_and_partitions() tables(oid) on tables.oid = t.tgrelid
+     -- 8: it fires when rows are deleted. A condition is code, too. Foreign keys change their own tables, as their owners.
+     where t.tgtype & 8 <> 0 and t.tgenabled <> 'D'
+       and (t.tgfoid <> '@function@'::regprocedure or t.tgqual is not null)
+       and not exists (select from pg_constraint k where k.oid = t.tgconstraint and k.contype = 'f')
+     order by t.tgparentid, t.tgname limit 1;
+    if planted.name is not null then
+        raise exception using errcode = 'UCG02', message = format(
+            'the trigger %s of %s would run code with the guard''s rights. Find out who made it, then remove it: '
+            'drop trigger %1$s on %2$s', planted.name, planted.table);
+    end if;
+end
+$function$;
+
+-- Counts what this transaction has deleted or updated in the table so far.
+create or replace function @role@.changed() returns bigint language sql @settings@ as $function$
+    select sum(pg_stat_get_xact_tuples_deleted(oid) + pg_stat_get_xact_tuples_updated(oid))
+      from @role@.table_and_partitions() tables(oid)
+$function$;
+
 create or replace function @role@.delete_archived(key text) returns bigint
 language plpgsql security definer @settings@ as $function$
 declare
     found record;
     known @role@.archive;
+    before bigint;
     deleted bigint;
 begin
+    perform @role@.refuse_triggers();
     select * into known from @role@.archive a where a.key = delete_archived.key and a.deleted_at is null for update;
     if known.key is null then
         raise exception using errcode = 'UCG02', message = format('no chunk %s is recorded for deletion', key);
@@ -142,12 +189,14 @@ begin
         raise exception using errcode = 'UCG02', message = format(
             'the chunk %s has rows that are younger than @retention_days@ days, which the guard never deletes', key);
     end if;
+    before := @role@.changed();
     delete from @table@ t
      where t.@id@ >= lower(known.ids) and t.@id@ < upper(known.ids) and t.@id@::int8 <@ known.ids;
     get diagnostics deleted = row_count;
-    if deleted <> known.row_count then
+    if (deleted, @role@.changed() - before) is distinct from (known.row_count, known.row_count) then
         raise exception using errcode = 'UCG01', message = format(
-            '%s rows would have been deleted, not %s', deleted, known.row_count);
+            '%s rows of @table@ would have been deleted or changed, not %s: look which triggers and foreign keys it has, '
+            'and that track_counts is on', greatest(deleted, @role@.changed() - before), known.row_count);
     end if;
     update @role@.archive a set deleted_at = now(), deleted_by = session_user where a.key = delete_archived.key;
     return deleted;

@@ -8,7 +8,7 @@ import pytest
 from scripts.dev.generate import SCALES, Shape, create
 from scripts.embedded.postgres import EmbeddedPostgres, PostgresError
 from tests.pushing import Stage, application
-from tests.scripts.archiving import Archives, AuditLog
+from tests.scripts.archiving import Archives, AuditLog, Session
 from tests.scripts.backing import Jobs
 from tests.scripts.odd_job import MARK
 from tests.scripts.running import Found, environment
@@ -122,3 +122,34 @@ def live_log(live_url: str, archives: Archives) -> Iterator[AuditLog]:
     log = AuditLog(live_url)
     yield log
     log.close()
+
+
+@pytest.fixture
+def guarded(audit_log: AuditLog, archives: Archives) -> AuditLog:
+    """The audit log of either shape, archived, with the guard that lets rows be deleted that are 30 days old."""
+    archives.archive()
+    ended = archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
+    assert ended.code == 0, ended.error
+    return audit_log
+
+
+@pytest.fixture
+def role(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A role that may log in, and has no other privileges."""
+    postgres.psql("create role somebody login password 'sesame'")
+    yield "somebody"
+    postgres.psql("drop owned by somebody cascade; drop role somebody")
+
+
+@pytest.fixture
+def somebody(guarded: AuditLog, postgres: EmbeddedPostgres, role: str, shape_url: str) -> Iterator[Session]:
+    """A session of a role that may do everything with the tables, as the application's often may, but owns none."""
+    database = shape_url.rpartition("/")[2]
+    guarded.execute(
+        f"grant all on all tables in schema public to {role}; grant usage, create on schema public to {role};"
+        f" create schema evil authorization {role}"
+    )
+    session = Session(postgres.url(database, user=role, password="sesame"))
+    yield session
+    session.close()
+    guarded.execute(f"drop owned by {role} cascade")

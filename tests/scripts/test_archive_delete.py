@@ -11,14 +11,6 @@ from tests.scripts.archiving import CHUNK, MANIFEST, Archives, AuditLog
 
 
 @pytest.fixture
-def guarded(audit_log: AuditLog, archives: Archives) -> AuditLog:
-    """The audit log of either shape, archived, with the guard that lets rows be deleted that are 30 days old."""
-    archives.archive()
-    assert archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30").code == 0
-    return audit_log
-
-
-@pytest.fixture
 def guarded_live(live_log: AuditLog, archives: Archives) -> AuditLog:
     """The same of the live shape."""
     archives.archive()

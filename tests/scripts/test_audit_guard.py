@@ -1,7 +1,6 @@
 """With the guard installed nobody can change the audit log by another way than through it."""
 
 import re
-from collections.abc import Iterator
 
 import asyncpg
 import pytest
@@ -27,36 +26,6 @@ union all
 select rolname from pg_roles
 order by 1
 """
-
-
-@pytest.fixture
-def guarded(audit_log: AuditLog, archives: Archives) -> AuditLog:
-    archives.archive()
-    ended = archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
-    assert ended.code == 0, ended.error
-    return audit_log
-
-
-@pytest.fixture
-def role(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """A role that may log in, and has no other privileges."""
-    postgres.psql("create role somebody login password 'sesame'")
-    yield "somebody"
-    postgres.psql("drop owned by somebody; drop role somebody")
-
-
-@pytest.fixture
-def somebody(guarded: AuditLog, postgres: EmbeddedPostgres, role: str, shape_url: str) -> Iterator[Session]:
-    """A session of a role that may do everything with the tables, as the application's often may, but owns none."""
-    database = shape_url.rpartition("/")[2]
-    guarded.execute(
-        f"grant all on all tables in schema public to {role}; grant usage, create on schema public to {role};"
-        f" create schema evil authorization {role}"
-    )
-    session = Session(postgres.url(database, user=role, password="sesame"))
-    yield session
-    session.close()
-    guarded.execute(f"drop owned by {role}")
 
 
 ATTEMPTS = {
@@ -131,6 +100,19 @@ def test_the_jobs_role_need_be_no_more_than_a_reader(
     assert sum(row["row_count"] for row in recorded) == ended.rows
     assert {(row["recorded_by"], row["deleted_by"]) for row in recorded} == {(role, role)}
     guarded.execute(f"drop owned by {role}")
+
+
+def test_a_guard_of_an_earlier_version_is_replaced_before_it_deletes_anything(
+    guarded: AuditLog, archives: Archives
+) -> None:
+    guarded.execute(f"drop function {GUARD_ROLE}.refuse_triggers()")
+    before = guarded.rows()
+    ended = archives.delete()
+    assert ended.code == Exit.REFUSED
+    assert "of an earlier version: replace it, by `unioncore-ops archive install-guard`" in ended.error
+    assert guarded.rows() == before
+    assert archives.install_guard().code == 0
+    assert archives.delete().rows
 
 
 def gauge(log: AuditLog, url: str) -> list[int]:
