@@ -67,7 +67,8 @@ def command(
 ) -> None:
     """Load archived audit events into a table.
 
-    Each file is compared with its manifest, to the last row, on the way. All is done in one transaction.
+    Each file is compared with its manifest, to the last row, on the way. All is done in one transaction;
+    nothing is loaded if the archive has lost a file, or a manifest, of what may be wanted.
     """
     if not (ids or since or until):
         raise click.UsageError("say which events: --ids, --since or --until")

@@ -1,10 +1,10 @@
-"""What must be known before a file without a manifest is removed: that no audit event is only there.
+"""What is left of the archive: whether a file without a manifest may be removed, and an answer be called complete.
 
-Such a file is what a run has left that ended between the file and its manifest: its rows are in the database, or were
+A file without a manifest is what a run has left that ended between the two: its rows are in the database, or were
 archived anew. But a manifest can also get lost when the rows have been deleted from the database long ago.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from asyncpg import Connection
@@ -50,14 +50,56 @@ async def only_there(
     )
 
 
-async def check_deleted(place: Archive, holdings: Holdings, connection: Connection) -> None:
+async def check_whole(
+    place: Archive, holdings: Holdings, connection: Connection, wanted: Callable[[ChunkName], bool]
+) -> None:
+    """Make sure that the archive has all that it once had of what is wanted.
+
+    Args:
+        place: The archive.
+        holdings: What is in it.
+        connection: The database; one that has no guard does not say what was deleted.
+        wanted: Says whether a chunk may have what is wanted, by its ids: without a manifest nothing else is known.
+
+    Raises:
+        JobError: A manifest or a chunk is gone (NOT_VERIFIED).
+    """
+    names = map(ChunkName.parse, sorted(holdings.orphans))
+    unproven = [name for name in names if name and wanted(name)]
+    if unproven:
+        raise JobError(
+            Exit.NOT_VERIFIED,
+            f"{place.location}/{unproven[0].key} has no manifest ({len(unproven)} such files), and may have some of "
+            "these audit events: run `unioncore-ops archive`, or wait for the run that is under way; if that changes "
+            f"nothing, bring {unproven[0].manifest_key} back from a copy of the archive. Events with other ids can be "
+            "restored, by --ids",
+        )
+    await check_deleted(place, holdings, connection, wanted)
+
+
+async def check_deleted(
+    place: Archive,
+    holdings: Holdings,
+    connection: Connection,
+    wanted: Callable[[ChunkName], bool] = lambda _: True,
+) -> None:
     """Make sure that the archive still has every chunk whose rows were deleted from the database.
+
+    Args:
+        place: The archive.
+        holdings: What is in it.
+        connection: The database.
+        wanted: Says which chunks are asked for.
 
     Raises:
         JobError: One is gone (NOT_VERIFIED).
     """
     known = {name.key for name in holdings.chunks} | holdings.orphans
-    lost = [key for key in await guard.deleted(connection) if key not in known]
+    lost = [
+        key
+        for key in await guard.deleted(connection)
+        if key not in known and ((name := ChunkName.parse(key)) is None or wanted(name))
+    ]
     if lost:
         raise JobError(
             Exit.NOT_VERIFIED,

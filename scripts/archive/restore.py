@@ -9,6 +9,7 @@ import asyncpg
 from asyncpg import Connection
 
 from exporter.schema import quoted
+from scripts.archive import remains
 from scripts.archive.chunks import Chunk, ChunkName, multirange
 from scripts.archive.content import ContentError, unpacked
 from scripts.archive.place import Archive, open_archive
@@ -76,19 +77,22 @@ async def restore(run: Run[ArchiveSettings], wanted: Wanted) -> Outcome:
         if wanted.has(chunk)
     ]
     details = {"table": wanted.table, "chunks": len(chunks), "location": place.location}
-    if run.dry_run:
-        return Outcome(0, details)
-    if not chunks:
-        raise JobError(Exit.FAILED, f"{place.location} has no such audit events")
     rows, before = 0, list[Chunk]()
-    async with run.connect(None, **PINNED) as connection, connection.transaction():
-        await _prepare(connection, wanted, chunks)
-        with run.progress("restore", sum(chunk.facts.rows for chunk in chunks), "rows") as meter:
-            for chunk in chunks:
-                await _stage(connection, place, chunk)
-                rows += await _insert(connection, place, wanted, chunk, before)
-                before.append(chunk)
-                meter.advance(chunk.facts.rows)
+    async with run.connect(None, **PINNED) as connection:
+        # Before there is a table: what is not all must not look as if it were.
+        await remains.check_whole(place, holdings, connection, wanted.may_have)
+        if run.dry_run:
+            return Outcome(0, details)
+        if not chunks:
+            raise JobError(Exit.FAILED, f"{place.location} has no such audit events")
+        async with connection.transaction():
+            await _prepare(connection, wanted, chunks)
+            with run.progress("restore", sum(chunk.facts.rows for chunk in chunks), "rows") as meter:
+                for chunk in chunks:
+                    await _stage(connection, place, chunk)
+                    rows += await _insert(connection, place, wanted, chunk, before)
+                    before.append(chunk)
+                    meter.advance(chunk.facts.rows)
     return Outcome(rows, {"rows": rows, **details})
 
 

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from scripts.archive.restore import Wanted
 from scripts.job.exits import Exit
 from tests.scripts.archiving import CHUNK, MANIFEST, Archives, AuditLog, first_id
 
@@ -76,6 +77,44 @@ def test_a_chunk_that_is_gone_with_its_manifest_is_told_if_its_rows_were_deleted
     assert ended.code == Exit.NOT_VERIFIED
     assert f"{key} is gone, whose audit events were deleted from the database" in ended.error
     assert ended.details["rows"] == 3
+
+
+@pytest.mark.parametrize("lost", [[".json"], ["", ".json"]])
+def test_nothing_is_restored_as_if_it_were_all_when_a_manifest_is_lost(
+    deleted: AuditLog, archives: Archives, lost: list[str]
+) -> None:
+    held = archives.rows()
+    key = chunk_of(archives, deleted, in_database=False)
+    content = {path: path.read_bytes() for path in (archives.directory / f"{key}{suffix}" for suffix in lost)}
+    for path in content:
+        path.unlink()
+    for dry_run in (True, False):
+        ended = archives.restore(Wanted("restored"), dry_run=dry_run)
+        assert ended.code == Exit.NOT_VERIFIED
+        assert f"{key} {'is gone' if '' in lost else 'has no manifest'}" in ended.error
+        assert "back from a copy of the archive" in ended.error
+    assert deleted.value("select to_regclass('restored') is null")
+    # What was asked for may be whole all the same.
+    others = {number for number in held if number > max(held.keys() - deleted.ids())}
+    assert archives.restore(Wanted("others", first=min(others))).rows == len(others)
+    # As the message says.
+    for path, text in content.items():
+        path.write_bytes(text)
+    assert archives.restore(Wanted("restored")).rows == len(held)
+
+
+def test_what_a_killed_run_has_left_is_in_the_way_of_restoring_until_the_next_run(
+    live_log: AuditLog, archives: Archives
+) -> None:
+    archives.archive()
+    key = archives.last()
+    (archives.directory / f"{key}.json").unlink()
+    ended = archives.restore(Wanted("restored"))
+    assert ended.code == Exit.NOT_VERIFIED
+    assert f"{key} has no manifest" in ended.error
+    assert "run `unioncore-ops archive`" in ended.error
+    archives.archive()
+    assert archives.restore(Wanted("restored")).rows == len(live_log.rows(days=10))
 
 
 def test_a_year_that_was_moved_to_another_disk_and_linked_is_still_part_of_the_archive(
