@@ -107,9 +107,9 @@ def list_chunks(*, as_json: bool) -> None:
 def install_guard(*, job_role: str, dry_run: bool) -> None:
     """Let archived events, and nothing else, be deleted; refuse TRUNCATE.
 
-    For the owner of audit_logs, who may also create roles. The triggers stay on. UNIONCORE_AUDIT_RETENTION_DAYS becomes
-    part of the guard: whatever it is asked, it deletes no event that is younger. Run this again to change that.
-    --dry-run prints the SQL.
+    For the owner of audit_logs, who may also create roles. The triggers must be on, and stay so.
+    UNIONCORE_AUDIT_RETENTION_DAYS becomes part of the guard: whatever it is asked, it deletes no event that is younger.
+    Run this again to change that. --dry-run prints the SQL.
     """
     settings = load(DeleteSettings)
     sys.exit(

@@ -216,6 +216,7 @@ do $guard$
 declare
     body text := (select prosrc from pg_catalog.pg_proc where oid = '@function@'::regprocedure);
     guarded text := regexp_replace(body, '^(\s*begin\s)', '\1' || $clause$    @clause@$clause$ || chr(10), 'i');
+    unprotected text;
 begin
     if body !~* $pattern$@guarded_pattern@$pattern$ then
         if guarded !~* $pattern$@guarded_pattern@$pattern$ then
@@ -228,6 +229,25 @@ begin
     then
         create trigger @truncate_trigger@ before truncate on @table@
             for each statement execute function @function@;
+    end if;
+    -- A trigger of the right name may be there and protect nothing: as the exporter looks at it (immutability.py).
+    select string_agg(format('%s: %s', operation, coalesce(flaws, 'no trigger comes before it')), '; ') into unprotected
+      from (values ('UPDATE', 16), ('DELETE', 8), ('TRUNCATE', 32)) operations(operation, bit)
+     cross join lateral (
+        select string_agg(format('%I %s', tgname, flaw), ', ') as flaws, bool_or(flaw is null) as protected
+          from pg_catalog.pg_trigger t
+         cross join lateral (select case
+            when t.tgfoid <> '@function@'::regprocedure then 'executes another function'
+            when t.tgenabled not in ('O', 'A') then 'is off'
+            when t.tgqual is not null or t.tgattr <> ''::int2vector then 'is not for every row and column'
+            end) looked(flaw)
+         where t.tgrelid = '@table@'::regclass and not t.tgisinternal and t.tgtype & 2 <> 0 and t.tgtype & bit <> 0
+     ) triggers
+     where protected is distinct from true;
+    if unprotected is not null then
+        raise exception '@table@ is not protected from %. Turn its triggers on, by '
+            '`alter table @table@ enable trigger ...`, or make those anew that are missing or differ from '
+            '`create trigger ... before ... on @table@ ... execute function @function@`', unprotected;
     end if;
     execute format('revoke @role@ from %I', current_user);
 end

@@ -222,6 +222,58 @@ def test_a_trigger_function_of_another_shape_is_left_alone(live_log: AuditLog, a
     assert live_log.fetch(INVENTORY) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            "alter table audit_logs disable trigger audit_logs_prevent_delete",
+            "DELETE: audit_logs_prevent_delete is off",
+        ),
+        (
+            "alter table audit_logs enable replica trigger audit_logs_prevent_update",
+            "UPDATE: audit_logs_prevent_update is off",
+        ),
+        (
+            "alter table audit_logs disable trigger audit_logs_prevent_truncate",
+            "TRUNCATE: audit_logs_prevent_truncate is off",
+        ),
+        ("drop trigger audit_logs_prevent_delete on audit_logs", "DELETE: no trigger comes before it"),
+        (
+            """create or replace trigger audit_logs_prevent_delete before delete on audit_logs for each row
+            when (old.id > 5) execute function prevent_audit_modification()""",
+            "DELETE: audit_logs_prevent_delete is not for every row and column",
+        ),
+        (
+            """create or replace trigger audit_logs_prevent_update before update of notes on audit_logs for each row
+            execute function prevent_audit_modification()""",
+            "UPDATE: audit_logs_prevent_update is not for every row and column",
+        ),
+        (
+            """create or replace trigger audit_logs_prevent_update before update on audit_logs for each row
+            execute function suppress_redundant_updates_trigger()""",
+            "UPDATE: audit_logs_prevent_update executes another function",
+        ),
+    ],
+)
+def test_it_is_not_installed_beside_triggers_that_protect_nothing(
+    live_log: AuditLog, archives: Archives, change: str, says: str
+) -> None:
+    live_log.execute(
+        "create trigger audit_logs_prevent_truncate before truncate on audit_logs"
+        f" execute function prevent_audit_modification(); {change}"
+    )
+    before = live_log.fetch(INVENTORY)
+    ended = archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
+    assert ended.code == Exit.REFUSED
+    assert f"public.audit_logs is not protected from {says}" in ended.error
+    assert live_log.fetch(INVENTORY) == before
+    assert not live_log.fetch("select from pg_namespace where nspname = $1", GUARD_ROLE)
+    if says.endswith("is off"):
+        assert "by `alter table public.audit_logs enable trigger ...`" in ended.error
+        live_log.execute("alter table audit_logs enable trigger user")
+        assert archives.install_guard().code == 0
+
+
 def test_a_dry_run_prints_the_sql(live_log: AuditLog, archives: Archives) -> None:
     before = live_log.fetch(INVENTORY)
     assert archives.install_guard(dry_run=True, UNIONCORE_AUDIT_RETENTION_DAYS="30").code == 0

@@ -78,9 +78,10 @@ def test_rows_that_would_go_along_with_those_of_the_chunk_keep_all_of_it(
     live_log.execute(
         "update audit_logs set cause = (select min(id) from audit_logs) where id = (select max(id) from audit_logs)"
     )
-    live_log.execute("alter table audit_logs enable trigger audit_logs_prevent_update")
+    live_log.execute("alter table audit_logs enable trigger user")
     archives.archive()
     archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
+    live_log.execute("alter table audit_logs disable trigger audit_logs_prevent_delete")
     before = live_log.rows()
     ended = archives.delete()
     assert ended.code == Exit.NOT_VERIFIED
