@@ -101,7 +101,10 @@ def list_chunks(*, as_json: bool) -> None:
 
 @command.command("install-guard", cls=JobCommand)
 @click.option(
-    "--job-role", default="", metavar="ROLE", help="As whom `archive --delete` logs in; as this, if left out."
+    "--job-role",
+    default="",
+    metavar="ROLE",
+    help="As whom `archive --delete` logs in; as this, if left out. Nobody else may.",
 )
 @dry_run_option
 def install_guard(*, job_role: str, dry_run: bool) -> None:

@@ -29,17 +29,17 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 
 
 async def install(run: Run[DeleteSettings], job_role: str) -> Outcome:
-    """Install the guard, or change how young the rows may be that it deletes.
+    """Install the guard, or change how young the rows may be that it deletes, and for whom it does.
 
     Args:
         run: The run; UNIONCORE_AUDIT_RETENTION_DAYS becomes part of the guard.
         job_role: The role that `archive --delete` logs in as; empty: the one of this run.
     """
     days = retention_days(run.settings)
-    await _execute(
-        run, "audit_guard_install.sql", retention_days=str(days), grantee=quoted(job_role or run.address.user)
-    )
-    return Outcome(1, {"role": GUARD_ROLE, "retention_days": days})
+    job_role = job_role or run.address.user
+    taken_from = await _execute(run, "audit_guard_install.sql", retention_days=str(days), grantee=quoted(job_role))
+    details = {"role": GUARD_ROLE, "retention_days": days, "job_role": job_role, "taken_from": taken_from}
+    return Outcome(1, details)
 
 
 async def remove(run: Run[DeleteSettings]) -> Outcome:
@@ -154,7 +154,8 @@ async def delete(connection: Connection, chunk: Chunk) -> int:
         raise JobError(exits[error.sqlstate], f"nothing of the chunk was deleted: {error}") from error
 
 
-async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> None:
+async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> list[str]:
+    """Execute a script; return who could have rows deleted before, and can't any more."""
     async with run.connect() as connection:
         owner = await connection.fetchrow(
             "select pg_has_role(relowner, 'usage') as me, relowner::regrole::text as name"
@@ -194,10 +195,12 @@ async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> None:
         sql = re.sub(r"@(\w+)@", lambda found: names[found[1]], (_SQL / script).read_text())
         if run.dry_run:
             print(sql)  # noqa: T201 - the SQL is what was asked for
-            return
+            return []
         try:
             async with connection.transaction():
+                before = await _entitled(connection)
                 await connection.execute(sql)
+                return sorted(before - await _entitled(connection))
         except asyncpg.InsufficientPrivilegeError as error:
             raise JobError(
                 Exit.REFUSED,
@@ -205,3 +208,19 @@ async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> None:
             ) from error
         except asyncpg.RaiseError as error:
             raise JobError(Exit.REFUSED, str(error)) from error
+
+
+async def _entitled(connection: Connection) -> set[str]:
+    """Return the roles that may execute functions of the guard, beside itself; `public` if everybody may."""
+    rows = await connection.fetch(
+        """
+        select coalesce(r.rolname, 'public') as name
+          from pg_catalog.pg_proc p
+          join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+         cross join aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+          left join pg_catalog.pg_roles r on r.oid = a.grantee
+         where n.nspname = $1 and a.grantee <> p.proowner
+        """,
+        GUARD_ROLE,
+    )
+    return {row["name"] for row in rows}

@@ -203,7 +203,21 @@ begin
 end
 $function$;
 
-revoke all on all functions in schema @role@ from public;
+-- Whoever could delete before can do so no longer, but for the one for whom this is. Reading the notes opens nothing,
+-- and a backup needs it: that stays.
+do $guard$
+declare
+    other text;
+begin
+    for other in
+        select distinct case grantee when 0 then 'public' else grantee::regrole::text end
+          from pg_catalog.pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner)))
+         where pronamespace = '@role@'::regnamespace and grantee <> proowner
+    loop
+        execute format('revoke all on all functions in schema @role@ from %s', other);
+    end loop;
+end
+$guard$;
 grant usage on schema @role@ to @grantee@;
 grant select on @role@.archive to @grantee@;
 grant execute on function

@@ -115,6 +115,25 @@ def test_a_guard_of_an_earlier_version_is_replaced_before_it_deletes_anything(
     assert archives.delete().rows
 
 
+def test_installing_it_for_another_role_takes_the_rights_of_the_first_away(
+    guarded: AuditLog, archives: Archives, postgres: EmbeddedPostgres, role: str, shape_url: str
+) -> None:
+    guarded.execute(f"grant select on audit_logs to {role}")
+    archives.install_guard(role)
+    before = guarded.rows()
+    for others in (["somebody"], []):
+        ended = archives.install_guard()
+        assert (ended.code, ended.details["taken_from"]) == (0, others)
+    ended = archives.delete(DATABASE_URL=postgres.url(shape_url.rpartition("/")[2], user=role, password="sesame"))
+    assert ended.code == Exit.REFUSED
+    assert "the guard is not for this role" in ended.error
+    assert guarded.rows() == before
+    guarded.execute(f"grant execute on all functions in schema {GUARD_ROLE} to public")
+    assert archives.install_guard(DATABASE_URL=shape_url).details["taken_from"] == ["public"]
+    assert archives.delete().rows
+    guarded.execute(f"drop owned by {role}")
+
+
 def gauge(log: AuditLog, url: str) -> list[int]:
     """What the exporter says of update, delete and truncate."""
 
