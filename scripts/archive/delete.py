@@ -31,6 +31,7 @@ async def delete(run: Run[DeleteSettings]) -> Outcome:
                 # What ends below the first row was deleted by earlier runs.
                 if lowest is not None and name.last >= lowest:
                     meter.advance(await deletion.chunk(name, stored))
+        await deletion.check_overlapping()
     return deletion.outcome()
 
 
@@ -57,6 +58,7 @@ class _Deletion:
         self._chunks = 0
         self._too_young = 0
         self._in_grace = 0
+        self._overlapping: list[Chunk] = []
 
     def outcome(self) -> Outcome:
         """Return what was done; in a dry run, what would be."""
@@ -88,12 +90,32 @@ class _Deletion:
             await self._make_sure(chunk, stored)
             await self._run.require_lock()
             deleted = chunk.facts.rows if self._run.dry_run else await guard.delete(self._connection, chunk)
+        except guard.OverlapError:
+            self._overlapping.append(chunk)
+            return 0
         except JobError as error:
             raise JobError(error.exit, str(error), self.outcome().details) from error
         self._rows += deleted
         self._chunks += 1
         self._run.log.debug("deleted", chunk=name.key, rows=deleted)
         return deleted
+
+    async def check_overlapping(self) -> None:
+        """Make sure that the rows of chunks that overlap were deleted, as those of one chunk or of another.
+
+        Raises:
+            JobError: Some were not, for no chunk that has them can be deleted by now (NOT_VERIFIED).
+        """
+        left = [chunk.name.key for chunk in self._overlapping if await self._rows_left(chunk)]
+        if left:
+            raise JobError(
+                Exit.NOT_VERIFIED,
+                f"{self._place.location}/{left[0]} ({len(left)} such files) has events that another file has, too, and "
+                "that were deleted by that one; what it has beyond them was not deleted, all else was. Nothing is lost "
+                "if you move it and its manifest to a place outside of the archive, and keep them there; then run "
+                "`unioncore-ops archive`, which archives anew what no other file has, and delete again",
+                {**self.outcome().details, "overlapping": left},
+            )
 
     async def _rows_left(self, chunk: Chunk) -> int:
         key = self._table.id

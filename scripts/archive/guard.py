@@ -25,7 +25,12 @@ _NEWEST_FUNCTION = "refuse_triggers"
 # What the guard's functions raise (audit_guard_install.sql).
 _DIFFERENT = "UCG01"
 _FORBIDDEN = "UCG02"
+_OVERLAPPING = "UCG03"
 _INSUFFICIENT_PRIVILEGE = "42501"
+
+
+class OverlapError(JobError):
+    """A chunk has rows that another one has, too, which was deleted already."""
 
 
 async def install(run: Run[DeleteSettings], job_role: str) -> Outcome:
@@ -131,6 +136,7 @@ async def delete(connection: Connection, chunk: Chunk) -> int:
         chunk: A chunk whose file is known to be what its manifest says.
 
     Raises:
+        OverlapError: Some of its rows were deleted as another chunk's.
         JobError: The rows are not those of the chunk (NOT_VERIFIED), or the guard forbids it (REFUSED).
         asyncpg.PostgresError: The database can't do it.
     """
@@ -148,10 +154,11 @@ async def delete(connection: Connection, chunk: Chunk) -> int:
             )
             return int(await connection.fetchval(f"select {GUARD_ROLE}.delete_archived($1)", chunk.name.key))
     except asyncpg.PostgresError as error:
-        exits = {_DIFFERENT: Exit.NOT_VERIFIED, _FORBIDDEN: Exit.REFUSED}
+        exits = {_DIFFERENT: Exit.NOT_VERIFIED, _FORBIDDEN: Exit.REFUSED, _OVERLAPPING: Exit.NOT_VERIFIED}
         if error.sqlstate not in exits:
             raise
-        raise JobError(exits[error.sqlstate], f"nothing of the chunk was deleted: {error}") from error
+        kind = OverlapError if error.sqlstate == _OVERLAPPING else JobError
+        raise kind(exits[error.sqlstate], f"nothing of the chunk was deleted: {error}") from error
 
 
 async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> list[str]:

@@ -113,7 +113,7 @@ begin
         return;
     end if;
     if exists (select from @role@.archive a where a.ids && record_archive.ids) then
-        raise exception using errcode = 'UCG01', message = format(
+        raise exception using errcode = 'UCG03', message = format(
             'the chunk %s has rows that another recorded chunk has, too', key);
     end if;
     select * into found from @role@.measure(ids, columns);

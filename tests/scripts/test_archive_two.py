@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -207,3 +208,37 @@ def test_a_row_that_two_runs_have_archived_with_different_content_is_told(
     assert ended.code == Exit.NOT_VERIFIED
     assert f"audit event {changed} is in " in ended.error
     assert "with another content, in " in ended.error
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_rows_that_two_runs_have_archived_hold_up_the_deletion_of_no_others(
+    live_log: AuditLog, archives: Archives, tmp_path: Path, lost: bool
+) -> None:
+    live_log.execute("set session_replication_role = replica")
+    live_log.execute("delete from audit_logs")
+    live_log.add(1000, days=60, first=1)
+    assert archives.archive().rows == 1000
+    aside = archives.directory.rename(tmp_path / "aside")
+    assert archives.archive(UNIONCORE_ARCHIVE_CHUNK_ROWS="300").rows == 1000
+    merge(aside, archives.directory)
+    if lost:
+        # So that a part of 1-400 is in no other file.
+        for path in archives.directory.rglob("301-600-*"):
+            path.unlink()
+    archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
+    ended = archives.delete()
+    assert live_log.ids() == (set(range(301, 401)) if lost else set())
+    if not lost:
+        # What one file can't delete another one does.
+        assert (ended.code, ended.rows) == (0, 1000), ended.error
+        return
+    assert (ended.code, ended.details["rows"]) == (Exit.NOT_VERIFIED, 900)
+    assert re.search(r"/1-400-\w+\.csv\.zst \(1 such files\) has events that another file has, too", ended.error)
+    assert "move it and its manifest" in ended.error
+    # As the message says.
+    for path in archives.directory.rglob("1-400-*"):
+        path.rename(tmp_path / path.name)
+    assert archives.archive().rows == 100
+    assert archives.delete().rows == 100
+    assert live_log.ids() == set()
+    assert archives.restore(Wanted(RESTORED)).rows == 1000
