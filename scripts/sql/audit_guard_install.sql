@@ -144,7 +144,7 @@ begin
         raise exception using errcode = 'UCG02', message =
             'the guard deletes only in a transaction that is READ COMMITTED';
     end if;
-    -- Until then nobody can make a trigger, nor enable one. Partitions are locked, too.
+    -- Until the transaction's end nobody can make a trigger, nor enable one. Partitions are locked, too.
     lock table @table@ in row exclusive mode;
     select format('%I', t.tgname) as name, t.tgrelid::regclass as table into planted
       from pg_trigger t join @role@.table_and_partitions() tables(oid) on tables.oid = t.tgrelid

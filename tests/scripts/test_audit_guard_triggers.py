@@ -19,7 +19,7 @@ PLANTED = {
         create constraint trigger z after delete on audit_logs deferrable initially deferred
            for each row execute function evil.boom()""",
     "in a condition": """
-        create trigger a before delete on audit_logs for each row when (evil.does(old.id))
+        create trigger a before delete on audit_logs for each row when (old.id = 7 and evil.does())
            execute function prevent_audit_modification()""",
 }
 DONE = {
@@ -41,7 +41,7 @@ def test_a_trigger_of_somebodys_own_does_nothing_as_the_guard(
     body = f"if current_user = '{GUARD_ROLE}' and pg_trigger_depth() < 2 then {DONE[what]}; end if;"
     somebody.execute(
         f"create function evil.boom() returns trigger language plpgsql as $$ begin {body} return old; end $$;"
-        f" create function evil.does(id int) returns boolean language plpgsql as $$ begin {body} return false; end $$;"
+        f" create function evil.does() returns boolean language plpgsql as $$ begin {body} return false; end $$;"
         f" {PLANTED[how]}"
     )
     ended = archives.delete()
@@ -69,21 +69,48 @@ def test_a_trigger_is_found_that_a_transaction_began_too_early_to_see(
     assert archives.delete().rows == before - len(guarded.ids()) > 0
 
 
+@pytest.mark.parametrize(("action", "off"), [("cascade", "delete"), ("set null", "update")])
 def test_rows_that_would_go_along_with_those_of_the_chunk_keep_all_of_it(
-    live_log: AuditLog, archives: Archives
+    live_log: AuditLog, archives: Archives, action: str, off: str
 ) -> None:
     live_log.execute(
-        "alter table audit_logs disable trigger user, add cause int references audit_logs on delete cascade"
+        f"""
+        alter table audit_logs disable trigger user, add cause int references audit_logs on delete {action};
+        update audit_logs set cause = (select min(id) from audit_logs) where id = (select max(id) from audit_logs);
+        alter table audit_logs enable trigger user"""
     )
-    live_log.execute(
-        "update audit_logs set cause = (select min(id) from audit_logs) where id = (select max(id) from audit_logs)"
-    )
-    live_log.execute("alter table audit_logs enable trigger user")
     archives.archive()
     archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
-    live_log.execute("alter table audit_logs disable trigger audit_logs_prevent_delete")
+    live_log.execute(f"alter table audit_logs disable trigger audit_logs_prevent_{off}")
     before = live_log.rows()
     ended = archives.delete()
     assert ended.code == Exit.NOT_VERIFIED
     assert "401 rows of public.audit_logs would have been deleted or changed, not 400" in ended.error
     assert live_log.rows() == before
+
+
+def test_a_partition_has_no_trigger_of_somebodys_own_either(live_log: AuditLog, archives: Archives) -> None:
+    live_log.execute(
+        """
+        alter table audit_logs rename to whole;
+        create table audit_logs (like whole including defaults) partition by range (id);
+        create table low partition of audit_logs for values from (0) to (300);
+        create table high partition of audit_logs for values from (300) to (maxvalue);
+        insert into audit_logs select * from whole;
+        create trigger audit_logs_prevent_update before update on audit_logs
+           for each row execute function prevent_audit_modification();
+        create trigger audit_logs_prevent_delete before delete on audit_logs
+           for each row execute function prevent_audit_modification();
+        create function boom() returns trigger language plpgsql as 'begin return old; end'"""
+    )
+    archives.archive()
+    assert archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30").code == 0
+    before = live_log.rows()
+    for table in ("high", "audit_logs"):
+        live_log.execute(f"create trigger a before delete on {table} for each row execute function boom()")
+        ended = archives.delete()
+        assert ended.code == Exit.REFUSED
+        assert ended.error.endswith(f": drop trigger a on public.{table}")
+        assert live_log.rows() == before
+        live_log.execute(ended.error.rpartition(": ")[2])
+    assert archives.delete().rows == 400
