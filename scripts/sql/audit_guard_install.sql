@@ -17,6 +17,9 @@
 --   * UPDATE is as impossible as before, and TRUNCATE now is, too.
 
 do $guard$
+declare
+    owner name := (select relowner::regrole from pg_catalog.pg_class where oid = '@table@'::regclass);
+    stranger text;
 begin
     if not exists (select from pg_catalog.pg_roles where rolname = '@role@') then
         create role @role@ nologin noinherit;
@@ -25,6 +28,36 @@ begin
            and (rolcanlogin or rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls))
     then
         raise exception 'there is a role @role@ that may do more than guard the audit log';
+    end if;
+    -- Whoever is its member may delete everything, and it may do what those may of whom it is one. Who owns the table, or
+    -- is a superuser, could take the guard away as well.
+    select string_agg(format('%I', other), ', ') into stranger
+      from (select r.rolname as other
+              from pg_catalog.pg_auth_members m join pg_catalog.pg_roles r on r.oid = m.member
+             where m.roleid = '@role@'::regrole and not r.rolsuper and r.rolname not in (current_user, owner)
+             union all
+            select m.roleid::regrole::text from pg_catalog.pg_auth_members m where m.member = '@role@'::regrole) others;
+    if stranger is not null then
+        raise exception 'the role @role@ is a member of another one, or another one of it: %. Look who did that, then '
+            'revoke it', stranger;
+    end if;
+    -- Who owns the schema may put anything in the place of what is in it.
+    select string_agg(format('%s (%s)', what, owned_by), ', ') into stranger
+      from (select 'the schema' as what, nspowner::regrole as owned_by
+              from pg_catalog.pg_namespace where nspname = '@role@'
+             union all
+            select c.oid::regclass::text, c.relowner::regrole
+              from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+             where n.nspname = '@role@'
+             union all
+            select p.oid::regprocedure::text, p.proowner::regrole
+              from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+             where n.nspname = '@role@') owned
+     where owned_by <> '@role@'::regrole;
+    if stranger is not null then
+        raise exception 'the schema @role@ is not the guard''s, or something in it: %. If a restore without owners has '
+            'brought it, give it to the role @role@ (alter ... owner to @role@); else look who made it, and drop it',
+            stranger;
     end if;
     -- For the time of this script.
     execute format('grant @role@ to %I', current_user);
@@ -220,6 +253,15 @@ end
 $guard$;
 grant usage on schema @role@ to @grantee@;
 grant select on @role@.archive to @grantee@;
+do $guard$
+declare
+    -- A backup reads all tables, as their owner does.
+    owner name := (select relowner::regrole from pg_catalog.pg_class where oid = '@table@'::regclass);
+begin
+    execute format('grant usage on schema @role@ to %I', owner);
+    execute format('grant select on @role@.archive to %I', owner);
+end
+$guard$;
 grant execute on function
     @role@.record_archive(text, int8multirange, bigint, text, text[], text), @role@.delete_archived(text)
     to @grantee@;

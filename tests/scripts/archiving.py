@@ -20,6 +20,7 @@ from scripts.archive import delete, export, guard, show
 from scripts.archive.restore import Wanted, restore
 from scripts.archive.settings import ArchiveSettings, DeleteSettings, ListSettings
 from scripts.job.frame import Outcome, Run, run_job
+from tests.looking import exporting
 from tests.scripts.running import NOWHERE
 
 T = TypeVar("T")
@@ -209,6 +210,21 @@ class AuditLog(Session):
             "select attname::text from pg_attribute"
             " where attrelid = 'audit_logs'::regclass and attname in ('changed_at', 'created_at')"
         )
+
+    def immutable(self, url: str) -> list[int]:
+        """What an exporter says of update, delete and truncate.
+
+        Args:
+            url: The database.
+        """
+
+        async def look() -> list[int]:
+            async with exporting(url) as exporter:
+                found = await exporter.look()
+            assert not exporter.errors
+            return [int(found["unioncore_audit_immutable", (name,)]) for name in ("update", "delete", "truncate")]
+
+        return self.wait(look())
 
     def add(
         self, number: int, *, days: float, first: int | None = None, step: int = 1, notes: str | None = None
