@@ -4,10 +4,13 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# Where Debian and its kin keep theirs, and Red Hat's.
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 _SCHEMES = ("postgres", "postgresql")
 # host, :port, /database and ?options of a URL
 _PLACE = re.compile(r"(\[[^]@/]*\]|[^]@:/?#\[]*)(:\d*)?(/[^/?@#]*)?(\?(\w+=[^&]*(&\w+=[^&]*)*)?)?")
@@ -51,17 +54,22 @@ class Address:
             "user": self.user,
             "password": self.password,
         }
-        # As libpq has it: where a root certificate is given, `require` verifies.
-        verified = self.sslmode.startswith("verify-") or (self.sslmode == "require" and self.sslrootcert)
-        if verified:
-            context = ssl.create_default_context(
-                cafile=None if self.sslrootcert in {"", "system"} else self.sslrootcert
-            )
+        if self._verified:
+            context = ssl.create_default_context(cafile=None if self._trusts_system else self.sslrootcert)
             context.check_hostname = self.sslmode == "verify-full"
             arguments["ssl"] = context
         elif self.sslmode:
             arguments["ssl"] = self.sslmode
         return arguments
+
+    @property
+    def _verified(self) -> bool:
+        # As libpq has it: where a root certificate is given, `require` verifies.
+        return self.sslmode.startswith("verify-") or (self.sslmode == "require" and bool(self.sslrootcert))
+
+    @property
+    def _trusts_system(self) -> bool:
+        return self.sslrootcert in {"", "system"}
 
     def libpq_environment(self) -> dict[str, str]:
         """Return the environment variables that tell PostgreSQL's own programs the same, the password among them."""
@@ -72,9 +80,18 @@ class Address:
             "PGUSER": self.user,
             "PGPASSWORD": self.password,
             "PGSSLMODE": self.sslmode,
-            "PGSSLROOTCERT": self.sslrootcert,
+            "PGSSLROOTCERT": _system_bundle() if self._verified and self._trusts_system else self.sslrootcert,
         }
         return {name: value for name, value in variables.items() if value}
+
+
+def _system_bundle() -> str:
+    """Return the file of the certificates that this machine trusts: libpq looks for none by itself.
+
+    Before 16 it does not know the word `system` either, and it reads no directory.
+    """
+    places = (ssl.get_default_verify_paths().cafile, *_BUNDLES)
+    return next((place for place in places if place and Path(place).is_file()), "system")
 
 
 def parse(url: str) -> Address:

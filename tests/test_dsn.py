@@ -1,6 +1,8 @@
 """Database addresses: as the platforms give them, and as a real server takes them."""
 
+import asyncio
 import ipaddress
+from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -220,6 +222,20 @@ async def test_a_server_that_is_not_proven_is_refused_with_the_reason(
     with pytest.raises(DatabaseDownError, match=why) as caught:
         await encrypted(f"{url}?{query.format(trusted=trusted, other=tmp_path / 'other.pem')}")
     assert server.password not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", ["sslmode=verify-full", "sslmode=verify-ca&sslrootcert=system"])
+async def test_who_is_trusted_by_the_machine_is_so_by_postgresqls_own_programs_too(
+    query: str, tls: tuple[EmbeddedPostgres, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, trusted = tls
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    url = f"{server.url('postgres')}?{query}"
+    assert await encrypted(url)
+    dumping = await asyncio.create_subprocess_exec(
+        server.bin("pg_dump"), "--schema-only", env=parse(url).libpq_environment(), stdout=PIPE, stderr=PIPE
+    )
+    assert ((await dumping.communicate())[1], dumping.returncode) == (b"", 0)
 
 
 async def test_verify_ca_asks_for_no_name(tls: tuple[EmbeddedPostgres, Path]) -> None:
