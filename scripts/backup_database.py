@@ -60,7 +60,9 @@ async def work(run: Run[BackupSettings]) -> Outcome:
     for warning in written.warnings:
         run.log.warning(warning)
     manifest = Manifest(name, written.sha256, written.size, run.started_at, datetime.now(UTC))
-    encryption = "age" if age.split(settings.age_recipients) else ""
+    if recipients := age.split(settings.age_recipients):
+        contents = contents.concealed(lambda text: age.conceal(text, recipients))
+    encryption = "age" if recipients else ""
     try:
         text = seal(manifest, Facts(programs.version, programs.major, compression, encryption, contents))
         await local.commit(name, text)

@@ -1,5 +1,6 @@
 """Encryption on this side, by age (https://age-encryption.org): the store never sees what is in a dump."""
 
+import base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -21,6 +22,33 @@ class Writable(Protocol):
 
     def flush(self) -> None:
         """Do nothing more."""
+
+
+def conceal(text: str, recipients: Sequence[str]) -> str:
+    """Return a text encrypted, as text.
+
+    Args:
+        text: The text.
+        recipients: As for `encrypt`.
+    """
+    keys = [pyrage.x25519.Recipient.from_str(recipient) for recipient in recipients]
+    return base64.b64encode(pyrage.encrypt(text.encode(), keys)).decode()
+
+
+def reveal(text: str, identities: str) -> str:
+    """Return what `conceal` was given.
+
+    Args:
+        text: What it has returned.
+        identities: As for `decrypt`.
+
+    Raises:
+        JobError: It can't be decrypted (NOT_VERIFIED).
+    """
+    try:
+        return bytes(pyrage.decrypt(base64.b64decode(text), _keys(identities))).decode()
+    except (ValueError, pyrage.DecryptError) as error:
+        raise JobError(Exit.NOT_VERIFIED, f"a value in the manifest can't be decrypted: {error}") from error
 
 
 def encrypt(source: BinaryIO, target: Writable, recipients: Sequence[str]) -> None:
@@ -71,15 +99,14 @@ def decrypt(source: "Path", target: "Path", identities: str) -> None:
     Raises:
         JobError: There is no identity that fits (CONFIGURATION), or the file is damaged (NOT_VERIFIED).
     """
-    keys = [line for line in identities.splitlines() if line.strip() and not line.startswith("#")]
-    if not keys:
+    if not _lines(identities):
         raise JobError(
             Exit.CONFIGURATION, f"{source.name} is encrypted: set UNIONCORE_AGE_IDENTITY_FILE to the file of its key"
         )
     target.touch(mode=0o600)
     try:
         with source.open("rb") as encrypted, target.open("wb") as plain:
-            pyrage.decrypt_io(encrypted, plain, [pyrage.x25519.Identity.from_str(key.strip()) for key in keys])
+            pyrage.decrypt_io(encrypted, plain, _keys(identities))
     except pyrage.IdentityError:
         # `from None`: the library's words may hold the key.
         raise JobError(
@@ -96,3 +123,11 @@ def decrypt(source: "Path", target: "Path", identities: str) -> None:
         if error.errno is not None:
             raise
         raise JobError(Exit.NOT_VERIFIED, f"{source.name} can't be decrypted: {error}") from error
+
+
+def _lines(identities: str) -> list[str]:
+    return [line.strip() for line in identities.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _keys(identities: str) -> list[object]:
+    return [pyrage.x25519.Identity.from_str(line) for line in _lines(identities)]

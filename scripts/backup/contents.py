@@ -1,13 +1,14 @@
 """What a database holds, to the last row, in a form that can be kept and compared."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import field, replace
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from scripts.backup.catalog import EXACT
+from scripts.backup.definitions import hidden
 from scripts.backup.rights import OWNED
 
 CRITICAL = ("members", "users", "audit_logs", "dues_payments", "students")
@@ -75,6 +76,31 @@ class Contents:
         rows = {name.rpartition(".")[2]: table.rows for name, table in self.tables.items()}
         return {name: rows.get(name) for name in CRITICAL}
 
+    def concealed(self, conceal: Callable[[str], str]) -> "Contents":
+        """Return these contents without what may be a secret: the application's own settings, bodies of functions.
+
+        Args:
+            conceal: Encrypts a text.
+        """
+        objects = {
+            kind: {name: hidden(definition) for name, definition in found.items()} if "function" in kind else found
+            for kind, found in self.objects.items()
+        }
+        return replace(self._with_own_settings(conceal), objects=objects)
+
+    def revealed(self, reveal: Callable[[str], str]) -> "Contents":
+        """Return concealed contents with the values of settings.
+
+        Args:
+            reveal: Decrypts a text.
+        """
+        return self._with_own_settings(reveal)
+
+    def _with_own_settings(self, change: Callable[[str], str]) -> "Contents":
+        # A name with a dot is an extension's or the application's own.
+        settings = [(role, name, change(value) if "." in name else value) for role, name, value in self.settings]
+        return replace(self, settings=settings)
+
     def compared(self) -> int:
         """Return how many facts a comparison with these contents looks at."""
         return 2 * len(self.tables) + len(self.sequences) + sum(map(len, self.objects.values()))
@@ -127,7 +153,7 @@ def differences(
             yield from _by_name(kind, here, made, extra=extra)
         if kind not in EXACT or expected.major == found.major:
             for name in sorted(here.keys() & there.keys()):
-                if here[name] != there[name]:
+                if here[name] not in (there[name], hidden(there[name])):
                     yield f"{kind} {name} is {there[name]!r}, not {here[name]!r}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _LONG = 160  # characters; a definition that is longer is kept as its hash
+_HASH = "sha256:"
 _TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[^'"()\[\],]+|.""", re.DOTALL)
 _ENDS = {"(": ")", "[": "]"}
 # What the name of a type is made of, but for its length.
@@ -56,7 +57,12 @@ def comparable(definition: str | None) -> str:
             parts.append(token)
     # Brackets without an end, as in the body of a function, are words like others.
     text = "".join(f"{opening}{_text(parts)}" for opening, parts in stack)
-    return text if len(text) <= _LONG else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return text if len(text) <= _LONG else hidden(text)
+
+
+def hidden(definition: str) -> str:
+    """Return the hash that is kept in place of a definition, whether that is kept itself or its hash."""
+    return definition if definition.startswith(_HASH) else f"{_HASH}{hashlib.sha256(definition.encode()).hexdigest()}"
 
 
 def _closed(opening: str, parts: Sequence[_Part]) -> _Group:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter.manifests import MANIFEST_SUFFIX, Manifest
@@ -159,8 +159,9 @@ async def fetched(run: Run[AnyBackups], found: Found) -> AsyncIterator[Fetched]:
                 f"and should be {manifest.sha256}",
             )
         if facts.encryption:
-            identity = run.settings.age_identity
+            identity = run.settings.age_identity.get_secret_value() if run.settings.age_identity else ""
             plain = directory / "dump"
-            await asyncio.to_thread(age.decrypt, dump, plain, identity.get_secret_value() if identity else "")
+            await asyncio.to_thread(age.decrypt, dump, plain, identity)
             dump = plain
+            facts = replace(facts, contents=facts.contents.revealed(lambda text: age.reveal(text, identity)))
         yield Fetched(directory, dump, manifest, facts)

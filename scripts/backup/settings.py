@@ -95,7 +95,7 @@ class BackupSettings(BackupsSettings):
         "",
         validation_alias="UNIONCORE_AGE_RECIPIENTS",
         description="Public keys of age (`age1…`), separated by spaces, to encrypt backups for before they are stored. "
-        "Their manifests stay readable: names, counts, definitions, and the database's own settings.",
+        "Their manifests stay readable: names, counts, definitions but for those of functions.",
     )
     backup_seconds: Duration = Field(
         4 * 3600.0, validation_alias="UNIONCORE_BACKUP_TIMEOUT", description="For a whole backup, in seconds."

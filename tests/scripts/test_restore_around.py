@@ -1,11 +1,13 @@
 """A restore brings back what is in no dump: the database's own settings and grants; and is told of roles beforehand."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pyrage  # type: ignore[import-untyped] # it has no stubs
 import pytest
 
 from scripts import restore_database
@@ -184,6 +186,24 @@ def test_a_target_that_has_a_large_object_is_not_empty(
     postgres.psql("select lo_create(0)", target)
     ended = jobs.restore(url=postgres.url(target))
     assert (ended.code, "is not empty: it has a large object" in ended.error) == (Exit.REFUSED, True)
+
+
+def test_an_encrypted_backups_manifest_has_no_secret_and_the_settings_come_back(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres
+) -> None:
+    source, target = names
+    set_up(postgres, source)
+    postgres.psql("create function secret() returns text language sql as $$ select 'sesame' $$", source)
+    identity = pyrage.x25519.Identity.generate()
+    jobs.use(UNIONCORE_AGE_RECIPIENTS=str(identity.to_public()), UNIONCORE_AGE_IDENTITY=str(identity))
+    assert jobs.backup(postgres.url(source)).code == Exit.OK
+    (manifest,) = jobs.backups.glob("*.json")
+    assert not re.search("Brien|sesame", manifest.read_text())
+    assert jobs.verify().code == Exit.OK
+    ended = jobs.restore(url=postgres.url(target), owners=True)
+    assert ended.code == Exit.OK, ended.error
+    assert postgres.psql(SETTINGS, target) == postgres.psql(SETTINGS, source) != ""
+    assert not re.search("Brien|sesame", jobs.log)
 
 
 def test_without_owners_the_databases_settings_come_back_and_those_of_roles_are_told(
