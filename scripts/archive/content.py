@@ -195,7 +195,8 @@ def read(stream: Readable) -> Reading:
 
 
 _TIME = itemgetter(1)
-_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+"""What stands for all times before it."""
 
 
 def moment(time: str) -> datetime:
@@ -205,7 +206,7 @@ def moment(time: str) -> datetime:
         ValueError: It is none.
     """
     if time == "-infinity" or time.endswith(" BC"):
-        return _BEGINNING
+        return BEGINNING
     found = datetime.fromisoformat(time)
     # Naive columns hold UTC (unioncore.md).
     return found.replace(tzinfo=found.tzinfo or UTC)

@@ -9,6 +9,7 @@ from asyncpg import Connection
 from exporter.manifests import MANIFEST_SUFFIX
 from scripts.archive import remains
 from scripts.archive.chunks import Chunk, ChunkName, Facts, multirange
+from scripts.archive.content import BEGINNING
 from scripts.archive.extract import Draft, Extractor, Stretch
 from scripts.archive.place import Archive, Holdings, open_archive
 from scripts.archive.settings import ArchiveSettings
@@ -109,33 +110,39 @@ class _Export:
 
     async def _has_more(self, stretch: Stretch, chunks: Sequence[Chunk]) -> bool:
         """Say whether a stretch that is archived has rows that are not: they were committed, or grew old, later."""
-        key, time = self._table.id, self._table.time
-        (found,) = await self._connection.fetch(
+        key, time, bound = self._table.id, self._table.time, self._table.bound
+        found = await self._connection.fetch(
             f"""
-            select count(*) filter (where not archived and time < $4) as more,
-                   min(id) filter (where archived and not time between $5 and $6) as strange
-              from (select {key} as id, {time} as time, {key}::int8 <@ (select $3::text::int8multirange) as archived
-                      from {self._table.name} where {key} > $1 and {key} <= $2) known
+            with chunks as materialized (
+                select number, ids::int8multirange as ids from unnest($3::text[]) with ordinality texts(ids, number))
+            select number, count(*) as rows, count(*) filter (where {time} < $4) as old,
+                   greatest(min({time}), $5) as oldest, greatest(max({time}), $5) as newest
+              from {self._table.name} left join chunks on {key}::int8 <@ ids
+             where {key} > $1 and {key} <= $2
+             group by number
             """,
             stretch.after,
             stretch.upto,
-            stretch.archived,
-            *(
-                self._table.bound(moment)
-                for moment in (
-                    self._cutoff,
-                    min(chunk.facts.oldest for chunk in chunks),
-                    max(chunk.facts.newest for chunk in chunks),
-                )
-            ),
+            [multirange([chunk.facts.ids]) for chunk in chunks],
+            bound(self._cutoff),
+            bound(BEGINNING),
         )
-        if found["strange"] is not None:
-            raise JobError(
-                Exit.REFUSED,
-                f"row {found['strange']} of {self._table.name} is another one than {self._place.location} has by that "
-                "id: the archive is of another database; give this one a place of its own (ARCHIVE_DIR or S3_PREFIX)",
-            )
-        return bool(found["more"])
+        more = False
+        for row in found:
+            if row["number"] is None:
+                more = bool(row["old"])
+                continue
+            # Rows are deleted all or none, and ids are given once: what is there must be all that was archived.
+            facts = (chunk := chunks[row["number"] - 1]).facts
+            if (row["rows"], row["oldest"], row["newest"]) != (facts.rows, bound(facts.oldest), bound(facts.newest)):
+                raise JobError(
+                    Exit.REFUSED,
+                    f"{self._table.name} has {row['rows']} of the {facts.rows} ids of "
+                    f"{self._place.location}/{chunk.name.key}, from {row['oldest']} to {row['newest']}, and not the "
+                    f"rows from {facts.oldest} to {facts.newest} that were archived by these ids: the archive is of "
+                    "another database, or this one was set back; give it a place of its own (ARCHIVE_DIR or S3_PREFIX)",
+                )
+        return more
 
     async def _archive(self, stretch: Stretch, meter: Meter) -> None:
         """Make chunks of what a stretch has: while one goes into the archive, the next one is made."""

@@ -1,0 +1,74 @@
+"""Rows that are taken for archived by their ids, and are others."""
+
+from contextlib import closing
+
+import pytest
+
+from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.job.exits import Exit
+from tests.scripts.archiving import Archives, AuditLog
+
+
+@pytest.mark.parametrize("there", [300, 400])
+def test_rows_within_the_span_of_another_databases_chunk_are_not_called_archived(
+    live_url: str, archives: Archives, postgres: EmbeddedPostgres, there: int
+) -> None:
+    postgres.create_database("twin", template=live_url.rpartition("/")[2])
+    with closing(AuditLog(live_url)) as log, closing(AuditLog(postgres.url("twin"))) as twin:
+        log.add(there, days=20)
+        twin.add(150, days=20.001)
+        twin.add(250, days=19.9)
+        assert archives.archive(DATABASE_URL=postgres.url("twin")).code == Exit.OK
+        ended = archives.archive(DATABASE_URL=live_url)
+    postgres.drop_database("twin")
+    assert ended.code == Exit.REFUSED
+    assert "the archive is of another database" in ended.error
+
+
+def test_rows_that_take_the_ids_of_deleted_ones_are_not_called_archived(live_log: AuditLog, archives: Archives) -> None:
+    archives.archive()
+    archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
+    before = live_log.rows()
+    assert archives.delete().rows
+    (oldest,) = (row["oldest"] for row in archives.show().details["chunks"][:1])
+    gone = sorted(before.keys() - live_log.ids())
+    live_log.execute(
+        f"insert into audit_logs (id, table_name, record_id, action, {live_log.time})"
+        " select id, 'members', '1', 'READ', $2::text::timestamptz at time zone 'UTC' + id * interval '1 s'"
+        "   from unnest($1::int[]) id",
+        gone[:100],
+        oldest,
+    )
+    for _ in range(2):
+        ended = archives.archive()
+        assert ended.code == Exit.REFUSED
+        assert f"has 100 of the 400 ids of {archives.directory}" in ended.error
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "delete from audit_logs where id = (select min(id) + 5 from audit_logs)",
+        "update audit_logs set changed_at = changed_at - interval '1 us' where id = (select min(id) from audit_logs)",
+        "update audit_logs set changed_at = 'infinity' where id = (select min(id) from audit_logs)",
+    ],
+)
+def test_a_database_that_has_only_some_of_a_chunk_is_refused(
+    live_log: AuditLog, archives: Archives, change: str
+) -> None:
+    archives.archive()
+    live_log.execute("set session_replication_role = replica")
+    live_log.execute(change)
+    assert archives.archive().code == Exit.REFUSED
+
+
+def test_times_before_all_years_are_the_same_in_the_next_run(live_log: AuditLog, archives: Archives) -> None:
+    live_log.execute("set session_replication_role = replica")
+    for time in ("-infinity", "0044-03-15 12:00:00 BC", "0001-01-01 00:00:00"):
+        live_log.execute(
+            f"update audit_logs set changed_at = '{time}' where id = (select min(id) from audit_logs"
+            " where changed_at > '0002-01-01')"
+        )
+    assert archives.archive().rows
+    ended = archives.archive()
+    assert (ended.code, ended.rows) == (0, 0), ended.error
