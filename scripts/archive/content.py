@@ -1,5 +1,6 @@
 """What is in a file of the archive: read as a stream, to the last byte."""
 
+import csv
 import hashlib
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from scripts.objects import Readable
 # A value that holds a quote has it twice, and every value is quoted; so a line end, a quote and a digit are nowhere but
 # where a row begins: its first value is its id, its second one its time.
 _HEAD = re.compile(rb'\n"([0-9]++)","([^"]*+)"')
+_ROW = re.compile(rb'\n(?="[0-9]++","[^"]*+")')
 _HEAD_BYTES = 128
 """No row's beginning is longer."""
 # Larger ones are given back to the system each time, and cost more to get than to fill.
@@ -68,6 +70,20 @@ class Reading(NamedTuple):
     ids: list[int]
     oldest: str
     newest: str
+
+
+class Lines(NamedTuple):
+    """The rows of a file, each by itself.
+
+    Attributes:
+        sha256: The file's own SHA-256, in lower-case hexadecimal.
+        columns: The names of its columns, in their order.
+        rows: The SHA-256 of each row's CSV without its line end, as bytes, and the row's id.
+    """
+
+    sha256: str
+    columns: list[str]
+    rows: dict[bytes, int]
 
 
 class Piece(NamedTuple):
@@ -192,6 +208,21 @@ def read(stream: Readable) -> Reading:
             times += (min(heads, key=_TIME)[1], max(heads, key=_TIME)[1])
     content = Content(hashed.sha256, hashed.size, len(ids), rows.size)
     return Reading(content, digest.hexdigest(), ids, min(times, default=b"").decode(), max(times, default=b"").decode())
+
+
+def read_lines(stream: Readable) -> Lines:
+    """Read a file whole, which is in memory meanwhile: look at each of its rows.
+
+    Args:
+        stream: The file's content.
+
+    Raises:
+        ContentError: It can't be unpacked.
+    """
+    hashed = _Hashed(stream)
+    header, *rows = _ROW.split(b"".join(unpacked(hashed)).removesuffix(b"\n"))
+    (columns,) = csv.reader([header.decode()])
+    return Lines(hashed.sha256, columns, {hashlib.sha256(row).digest(): int(row.split(b'"', 2)[1]) for row in rows})
 
 
 _TIME = itemgetter(1)

@@ -190,10 +190,10 @@ class _Export:
         """Remove what earlier runs have left unfinished, and move what is verified into its storage class."""
         objects = self._place.objects
         chunks = [*self._holdings.chunks, *self._chunks]
-        only_there: dict[str, int] = {}
+        kept: dict[str, str] = {}
         for key in sorted(self._holdings.orphans - {name.key for name in self._chunks}):
-            if rows := await remains.only_there(self._place, key, chunks, self._connection, self._table):
-                only_there[key] = rows
+            if why := await remains.why_kept(self._place, key, chunks, self._connection, self._table):
+                kept[key] = why
                 continue
             await self._remove_orphan(key)
             self._run.log.info("removed a file that a run has left without a manifest", file=key)
@@ -203,12 +203,13 @@ class _Export:
         self._removed += await objects.in_thread(objects.clean, self._run.started_at)
         for name in [*self._holdings.warm(self._place.cold), *self._chunks]:
             await self._place.cool(name)
-        for key, rows in only_there.items():
+        for key, why in kept.items():
             raise JobError(
                 Exit.NOT_VERIFIED,
-                f"{self._place.location}/{key} has no manifest, and {rows} audit events that are neither in the "
-                f"database nor in another file: bring {key}{MANIFEST_SUFFIX} back from a copy of the archive",
-                {"without_manifest": only_there},
+                f"{self._place.location}/{key} has no manifest, and {why}: bring both, the file and "
+                f"{key}{MANIFEST_SUFFIX}, back from a copy of the archive; or, if no audit event is lost with it, move "
+                "the file out of the archive",
+                {"without_manifest": kept},
             )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from exporter.manifests import MANIFEST_SUFFIX, ManifestError
 from scripts.archive import content
@@ -12,8 +12,9 @@ from scripts.archive.chunks import Chunk, ChunkName, render_ids
 from scripts.archive.content import Content, Reading
 from scripts.archive.settings import ArchiveSettings
 from scripts.localobjects import LocalObjects
-from scripts.objects import ObjectDamagedError, ObjectExistsError, ObjectMissingError, Objects, Stored
+from scripts.objects import ObjectDamagedError, ObjectExistsError, ObjectMissingError, Objects, Readable, Stored
 
+T = TypeVar("T")
 FOLDER = "audit-archive"
 """What the archive's keys begin with in a bucket, after its prefix."""
 COLD = ("GLACIER", "DEEP_ARCHIVE")
@@ -109,19 +110,23 @@ class Archive:
         except ManifestError as error:
             raise ObjectDamagedError(f"{self.location}/{name.manifest_key} is damaged: {error}") from error
 
-    async def read(self, key: str) -> Reading:
+    async def read(self, key: str, how: Callable[[Readable], T]) -> T:
         """Read a file whole.
+
+        Args:
+            key: The file.
+            how: What is looked for in it: a function of `scripts.archive.content`.
 
         Raises:
             ObjectDamagedError: It can't be unpacked.
             ObjectError: It can't be read.
         """
-        return await self.objects.in_thread(self._read, key)
+        return await self.objects.in_thread(self._read, key, how)
 
-    def _read(self, key: str) -> Reading:
+    def _read(self, key: str, how: Callable[[Readable], T]) -> T:
         try:
             with self.objects.open(key) as stream:
-                return content.read(stream)
+                return how(stream)
         except content.ContentError as error:
             raise ObjectDamagedError(f"{self.location}/{key} is damaged: {error}") from error
 
@@ -137,7 +142,7 @@ class Archive:
             ObjectDamagedError: It holds something else.
             ObjectError: It can't be read.
         """
-        reading = await self.read(key)
+        reading = await self.read(key, content.read)
         self._compare(key, reading.content._asdict(), expected._asdict(), said)
         return reading
 

@@ -1,32 +1,33 @@
 """What is left of the archive: whether a file without a manifest may be removed, and an answer be called complete.
 
 A file without a manifest is what a run has left that ended between the two: its rows are in the database, or were
-archived anew. But a manifest can also get lost when the rows have been deleted from the database long ago.
+archived anew. But a manifest can also get lost when the rows have been deleted from the database long ago, and others
+may have their ids by then. So such a file goes only if its very rows are elsewhere; whatever can't be compared stays.
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 from asyncpg import Connection
 
 from scripts.archive import guard
-from scripts.archive.chunks import ChunkName, parse_ids
-from scripts.archive.place import Archive, Holdings
-from scripts.archive.table import AuditTable
+from scripts.archive.chunks import ChunkName
+from scripts.archive.content import Lines, read_lines
+from scripts.archive.place import COLD, Archive, Holdings
+from scripts.archive.table import AuditTable, line_digests_query
 from scripts.job.exits import Exit, JobError
 from scripts.objects import ObjectDamagedError
 
 
-async def only_there(
+async def why_kept(
     place: Archive, key: str, chunks: Iterable[ChunkName], connection: Connection, table: AuditTable
-) -> int:
-    """Count the rows of a file without a manifest that are neither in the database nor in a chunk.
+) -> str:
+    """Say why a file without a manifest must stay; empty: each of its rows is in the database or in a chunk, too.
 
     Args:
         place: The archive.
         key: The file.
         chunks: The archive's chunks.
-        connection: The database.
+        connection: The database, its settings as `PINNED`.
         table: The audit log.
 
     Raises:
@@ -35,19 +36,36 @@ async def only_there(
     name = ChunkName.parse(key)
     if name is None:
         raise ValueError(f"{key} is no chunk's file")
-    # Rows are deleted all or none. So its ends tell, should it be damaged, or cut off, which unpacking does not notice.
-    ids = {name.first, name.last}
-    with suppress(ObjectDamagedError):
-        ids.update((await place.read(key)).ids)
-    for chunk in await place.load([other for other in chunks if other.overlaps(name)]):
-        ids.difference_update(number for first, last in parse_ids(chunk.facts.ids) for number in range(first, last + 1))
-    return int(
-        await connection.fetchval(
-            "select count(*) from unnest($1::int8[]) wanted(id)"
-            f" where not exists (select from {table.name} t where t.{table.id} = wanted.id)",
-            list(ids),
-        )
-    )
+    # Whatever has its ids by now, in the database or in another file, came later.
+    if key in await guard.deleted(connection):
+        return "its audit events were deleted from the database after they were archived"
+    lines = await _lines(place, key)
+    if lines is None:
+        return "it can't be compared with the database, for it is damaged or lies in cold storage"
+    left = lines.rows.copy()
+    if set(lines.columns) <= {column.name for column in table.columns}:
+        query = line_digests_query(table.name, lines.columns, f"t.{table.id} = any ($1::int8[])")
+        for row in await connection.fetch(query, list(left.values())):
+            left.pop(row["digest"], None)
+    for chunk in chunks:
+        other = await _lines(place, chunk.key) if left and chunk.overlaps(name) else None
+        if other and other.columns == lines.columns:
+            left = {digest: number for digest, number in left.items() if digest not in other.rows}
+    are = "is" if len(left) == 1 else "are"
+    return f"{len(left)} of its audit events {are} neither in the database nor in another file" if left else ""
+
+
+async def _lines(place: Archive, key: str) -> Lines | None:
+    """Read the rows of a file; None: it can't be read, or is not what its name says."""
+    stored = await place.objects.in_thread(place.objects.head, key)
+    if stored and stored.storage_class in COLD:
+        return None
+    try:
+        lines = await place.read(key, read_lines)
+    except ObjectDamagedError:
+        return None
+    # A file that was cut off between two frames can be unpacked.
+    return lines if f"-{lines.sha256[:8]}." in key else None
 
 
 async def check_whole(

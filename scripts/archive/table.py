@@ -111,8 +111,22 @@ def digest_query(name: str, key: str, columns: Sequence[str], condition: str) ->
         columns: The columns that were archived, in their order, not quoted.
         condition: Which rows.
     """
-    line = " || ',' || ".join(CELL.replace("%1$I", quoted(column)) for column in columns)
     return f"""
     select count(*) as rows, {DIGEST} as digest
-      from (select t.{key} as id, {line} as line from {name} t where {condition}) lines
+      from (select t.{key} as id, {_line(columns)} as line from {name} t where {condition}) lines
     """
+
+
+def line_digests_query(name: str, columns: Sequence[str], condition: str) -> str:
+    """Return the question for the SHA-256 (`digest`) of each row's CSV without its line end.
+
+    Args:
+        name: The table's qualified name, quoted; the condition calls it `t`.
+        columns: The columns that were archived, in their order, not quoted.
+        condition: Which rows.
+    """
+    return f"select sha256(convert_to({_line(columns)}, 'UTF8')) as digest from {name} t where {condition}"
+
+
+def _line(columns: Sequence[str]) -> str:
+    return " || ',' || ".join(CELL.replace("%1$I", quoted(column)) for column in columns)

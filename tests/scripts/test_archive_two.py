@@ -111,18 +111,18 @@ def test_a_run_whose_lock_is_lost_removes_no_file(
     live_log: AuditLog, archives: Archives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, _ = orphaned(archives)
-    original = remains.only_there
+    original = remains.why_kept
 
-    async def only_there(*args: Any) -> int:
+    async def why_kept(*args: Any) -> str:
         assert live_log.value(END_HOLDER) == 1
         return await original(*args)
 
-    monkeypatch.setattr(remains, "only_there", only_there)
+    monkeypatch.setattr(remains, "why_kept", why_kept)
     # Other chunks than before, so that the file is not completed.
     ended = archives.archive(UNIONCORE_ARCHIVE_CHUNK_ROWS="70")
     assert (ended.code, ended.details["orphans_removed"]) == (Exit.UNREACHABLE, 0)
     assert file.exists()
-    monkeypatch.setattr(remains, "only_there", original)
+    monkeypatch.setattr(remains, "why_kept", original)
     assert archives.archive().details["orphans_removed"] == 1
     assert archives.rows() == live_log.rows(days=10)
 
@@ -132,14 +132,14 @@ def test_a_file_that_another_run_has_completed_in_the_meantime_is_not_removed(
     archives: Archives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, kept = orphaned(archives)
-    original = remains.only_there
+    original = remains.why_kept
 
-    async def only_there(*args: Any) -> int:
-        rows = await original(*args)
+    async def why_kept(*args: Any) -> str:
+        why = await original(*args)
         kept.rename(file.with_name(file.name + MANIFEST_SUFFIX))
-        return rows
+        return why
 
-    monkeypatch.setattr(remains, "only_there", only_there)
+    monkeypatch.setattr(remains, "why_kept", why_kept)
     ended = archives.archive(UNIONCORE_ARCHIVE_CHUNK_ROWS="70")
     assert (ended.code, ended.details["orphans_removed"]) == (Exit.REFUSED, 0)
     assert f"{file.name}{MANIFEST_SUFFIX} was written while this run was under way" in ended.error
