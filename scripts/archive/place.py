@@ -35,8 +35,13 @@ class Holdings(NamedTuple):
     orphans: frozenset[str]
 
     def warm(self, storage_class: str) -> list[ChunkName]:
-        """List the chunks whose files have not become what they shall; empty: they stay as they are."""
-        return [name for name, stored in self.chunks.items() if storage_class not in {"", stored.storage_class}]
+        """List the chunks whose files have not become what they shall; empty: they stay as they are.
+
+        What can't be read at once can't be copied either, so what is cold stays as it is, whatever it shall be by now.
+        """
+        if not storage_class:
+            return []
+        return [name for name, stored in self.chunks.items() if stored.storage_class not in COLD]
 
 
 class Archive:

@@ -254,3 +254,32 @@ def test_rows_of_cold_files_without_a_checksum_are_deleted_only_if_those_are_loc
         assert ended.code == Exit.REFUSED
         assert "not locked for seven years" in ended.error
         assert live_log.ids() == before
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_cold_file_that_lost_its_manifest_is_named(
+    cold: Bucket, clients: Clients, archives: Archives, guarded: bool
+) -> None:
+    assert archives.delete().rows
+    if not guarded:
+        archives.remove_guard()
+    key = min(key for key in cold.classes() if key.endswith(CHUNK))
+    clients.own.delete_object(Bucket=cold.name, Key=f"{PREFIX}{key}.json")
+    ended = archives.archive()
+    assert ended.code == Exit.NOT_VERIFIED
+    assert f"{key} has no manifest, and " in ended.error
+    assert key in cold.classes()
+
+
+def test_files_that_are_cold_already_stay_in_their_class_when_another_one_is_set(
+    bucket: Bucket, live_log: AuditLog, archives: Archives
+) -> None:
+    assert archives.archive(UNIONCORE_ARCHIVE_STORAGE_CLASS="GLACIER").code == 0
+    before = {key for key in bucket.classes() if key.endswith(CHUNK)}
+    live_log.add(5, days=20)
+    for storage_class in ("DEEP_ARCHIVE", "GLACIER_IR"):
+        ended = archives.archive(UNIONCORE_ARCHIVE_STORAGE_CLASS=storage_class)
+        assert ended.code == 0, ended.error
+    classes = {key: value for key, value in bucket.classes().items() if key.endswith(CHUNK)}
+    assert {classes.pop(key) for key in before} == {"GLACIER"}
+    assert list(classes.values()) == ["DEEP_ARCHIVE"]
