@@ -86,11 +86,13 @@ async def restore(run: Run[ArchiveSettings], wanted: Wanted) -> Outcome:
         if not chunks:
             raise JobError(Exit.FAILED, f"{place.location} has no such audit events")
         async with connection.transaction():
-            await _prepare(connection, wanted, chunks)
+            made = await _prepare(connection, wanted, chunks)
             with run.progress("restore", sum(chunk.facts.rows for chunk in chunks), "rows") as meter:
                 for chunk in chunks:
                     await _stage(connection, place, chunk)
                     rows += await _insert(connection, place, wanted, chunk, before)
+                    if not made:
+                        await _compare(connection, place, wanted, chunk)
                     before.append(chunk)
                     meter.advance(chunk.facts.rows)
     return Outcome(rows, {"rows": rows, **details})
@@ -130,14 +132,39 @@ async def _insert(connection: Connection, place: Archive, wanted: Wanted, chunk:
     return int(status.split()[-1])
 
 
-async def _prepare(connection: Connection, wanted: Wanted, chunks: Sequence[Chunk]) -> None:
-    """Make the table, unless it is there and may be used."""
+async def _compare(connection: Connection, place: Archive, wanted: Wanted, chunk: Chunk) -> None:
+    """Make sure that the table has what is wanted of the chunk that is staged, once, and nothing else by these ids.
+
+    A table that was there before may round values, have triggers and rules, or have the same rows already.
+    """
+    condition, arguments = wanted.condition(chunk)
+    stage, key = ".".join(_STAGE), quoted(chunk.column_names[0])
+    # The range lets an index be used.
+    arrived = (
+        f"t.{key} between {chunk.name.first} and {chunk.name.last}"
+        f" and t.{key} in (select {key} from {stage} where {condition})"
+    )
+    archived, there = [
+        tuple((await connection.fetch(digest_query(name, key, chunk.column_names, which), *arguments))[0])
+        for name, which in ((stage, condition), (wanted.table, arrived))
+    ]
+    if archived != there:
+        raise JobError(
+            Exit.REFUSED,
+            f"{wanted.table} does not hold what {place.location}/{chunk.name.key} has ({there[0]} rows instead of "
+            f"{archived[0]}, or others): it has some of these rows already, other types, a trigger or a rule; choose "
+            "another --table, best one that is not there yet",
+        )
+
+
+async def _prepare(connection: Connection, wanted: Wanted, chunks: Sequence[Chunk]) -> bool:
+    """Make the table, unless it is there and may be used; return whether it was made."""
     if not await connection.fetchval("select to_regclass($1) is null", wanted.table):
         if await connection.fetchval("select to_regclass($1) = to_regclass('audit_logs')", wanted.table):
             raise JobError(Exit.REFUSED, "the audit log itself is nothing to restore into: choose another --table")
         if not wanted.append and await connection.fetchval(f"select exists (select from {wanted.table})"):
             raise JobError(Exit.REFUSED, f"{wanted.table} has rows: choose another --table, or --append to them")
-        return
+        return False
     types: dict[str, set[str]] = {}
     for chunk in chunks:
         for column in chunk.facts.columns:
@@ -147,6 +174,7 @@ async def _prepare(connection: Connection, wanted: Wanted, chunks: Sequence[Chun
     await connection.execute(
         f"create table {wanted.table} ({await _definitions(connection, columns)}, primary key ({key}))"
     )
+    return True
 
 
 async def _definitions(connection: Connection, columns: Sequence[ArchivedColumn]) -> str:

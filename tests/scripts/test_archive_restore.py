@@ -1,0 +1,77 @@
+"""What is restored into a table that is there already is what was archived, or nothing is."""
+
+import pytest
+
+from scripts.archive.restore import Wanted
+from scripts.job.exits import Exit
+from tests.scripts.archiving import Archives, AuditLog
+
+TABLE = "auditors"
+LIKE = f"create table {TABLE} (like audit_logs)"
+
+
+@pytest.mark.parametrize("primary_key", ["", " including indexes"])
+def test_a_table_that_is_like_the_audit_log_gets_every_row(
+    live_log: AuditLog, archives: Archives, primary_key: str
+) -> None:
+    archives.archive()
+    live_log.execute(LIKE.replace(")", f"{primary_key})"))
+    held = archives.rows()
+    middle = sorted(held)[len(held) // 2]
+    first = archives.restore(Wanted(TABLE, last=middle))
+    second = archives.restore(Wanted(TABLE, first=middle + 1, append=True))
+    assert (first.code, second.code) == (0, 0), first.error + second.error
+    assert (first.rows or 0) + (second.rows or 0) == len(held)
+    assert live_log.value(f"select count(*) from (select * from audit_logs intersect select * from {TABLE}) r") == len(
+        held
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(f"alter table {TABLE} alter changed_at type timestamp(0)", id="times are rounded"),
+        pytest.param(f"alter table {TABLE} alter notes type char(30)", id="texts are filled"),
+        pytest.param(
+            "create function other() returns trigger language plpgsql as 'begin new.notes = 1; return new; end';"
+            f"create trigger t before insert on {TABLE} for each row execute function other()",
+            id="a trigger changes rows",
+        ),
+        pytest.param(
+            "create function less() returns trigger language plpgsql as"
+            " 'begin if new.id % 100 = 0 then return null; end if; return new; end';"
+            f"create trigger t before insert on {TABLE} for each row execute function less()",
+            id="a trigger drops rows",
+        ),
+        pytest.param(
+            "create function later() returns trigger language plpgsql as"
+            f" 'begin delete from {TABLE}; return null; end';"
+            f"create trigger t after insert on {TABLE} for each statement execute function later()",
+            id="a trigger deletes rows",
+        ),
+        pytest.param(f"create rule r as on insert to {TABLE} do instead nothing", id="a rule does nothing"),
+    ],
+)
+def test_a_table_that_does_not_keep_what_was_archived_is_refused(
+    live_log: AuditLog, archives: Archives, change: str
+) -> None:
+    live_log.add(20, days=50, notes="trailing  ")
+    archives.archive()
+    live_log.execute(LIKE)
+    live_log.execute(change)
+    ended = archives.restore(Wanted(TABLE))
+    assert ended.code == Exit.REFUSED
+    assert f"{TABLE} does not hold what" in ended.error
+    assert live_log.value(f"select count(*) from {TABLE}") == 0
+
+
+def test_no_event_is_restored_twice_into_a_table_without_a_key(live_log: AuditLog, archives: Archives) -> None:
+    archives.archive()
+    live_log.execute(LIKE)
+    assert archives.restore(Wanted(TABLE)).code == 0
+    before = live_log.value(f"select count(*) from {TABLE}")
+    for wanted in (Wanted(TABLE, append=True), Wanted(TABLE, first=500, last=500, append=True)):
+        ended = archives.restore(wanted)
+        assert ended.code == Exit.REFUSED
+        assert f"{TABLE} does not hold what" in ended.error
+    assert live_log.value(f"select count(*) from {TABLE}") == before
