@@ -10,9 +10,10 @@ from asyncpg import Connection
 
 from exporter.schema import quoted
 from scripts.archive.chunks import ChunkName
-from scripts.archive.content import Content, moment
+from scripts.archive.content import Content, ContentError, moment
 from scripts.archive.packing import Packer
 from scripts.archive.table import AuditTable
+from scripts.job.exits import Exit, JobError
 
 CHUNK_BYTES = 64 << 20
 """A chunk with more CSV than this, in bytes, is cut smaller: a server that digests its rows holds them in memory."""
@@ -74,6 +75,7 @@ class Extractor:
         """Make the next chunk of a stretch; None: there is none.
 
         Raises:
+            JobError: The rows are none that the archive can hold.
             asyncpg.PostgresError: The rows can't be read.
             OSError: The file can't be written.
         """
@@ -121,7 +123,10 @@ class Extractor:
                 force_quote=True,
                 encoding="utf-8",
             )
-            packed = await packer.close(int(status.removeprefix("COPY ")))
+            try:
+                packed = await packer.close(int(status.removeprefix("COPY ")))
+            except ContentError as error:
+                raise JobError(Exit.FAILED, f"{table.name} can't be archived: {error}") from error
         if packed is None:
             return None
         name = ChunkName.of(packed.first.id, packed.last.id, moment(packed.first.time), packed.content.sha256)

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple, Self
 
 import zstandard
 
-from scripts.archive.content import Content, Head, Rows
+from scripts.archive.content import Content, ContentError, Head, Rows
 
 # A frame of its own for each piece: packed at once, it takes half the time that a stream takes, and no more room.
 _PIECE = 512 << 10  # bytes
@@ -85,12 +85,16 @@ class Packer:
         """Return what is in the file, now that it has so many rows; None: it has none.
 
         Raises:
+            ContentError: It has rows that are not recognized as such.
             OSError: The file can't be written.
         """
         await self._hand_over()
         await self._settle()
-        if self._first is None or self._last is None:
+        if rows == 0:
             return None
+        # Where the first one is recognized and another one is not, reading the file back finds fewer rows.
+        if self._first is None or self._last is None:
+            raise ContentError("it has rows that begin with no id and time as the archive knows them")
         content = Content(self._digest.hexdigest(), self._file.tell(), rows, self._rows.size)
         return Packed(content, self._first, self._last)
 

@@ -121,3 +121,18 @@ def test_a_time_is_utc_and_one_before_all_years_is_their_beginning(text: str, ex
 def test_what_is_no_time_is_not_taken_for_one(text: str) -> None:
     with pytest.raises(ValueError, match="isoformat"):
         content.moment(text)
+
+
+@pytest.mark.parametrize("rows", [b"", b'"1.00","2020-01-01 00:00:00"\n', b'"","2020-01-01 00:00:00"\n'])
+def test_rows_that_are_not_recognized_do_not_count_as_none(rows: bytes) -> None:
+    async def pack() -> object:
+        with io.BytesIO() as file:
+            async with Packer(file) as packer:
+                await packer.write(HEADER + rows)
+                return await packer.close(rows.count(b"\n"))
+
+    if not rows:
+        assert asyncio.run(pack()) is None
+        return
+    with pytest.raises(content.ContentError, match="no id"):
+        asyncio.run(pack())

@@ -72,3 +72,11 @@ def test_times_before_all_years_are_the_same_in_the_next_run(live_log: AuditLog,
     assert archives.archive().rows
     ended = archives.archive()
     assert (ended.code, ended.rows) == (0, 0), ended.error
+
+
+def test_rows_whose_ids_are_no_integers_do_not_count_as_none(live_log: AuditLog, archives: Archives) -> None:
+    live_log.execute("alter table audit_logs alter id drop default, alter id type numeric(12,2)")
+    ended = archives.archive()
+    assert ended.code == Exit.FAILED
+    assert "public.audit_logs can't be archived: it has rows that begin with no id and time" in ended.error
+    assert not archives.files()
