@@ -68,7 +68,9 @@ class Extractor:
         self._connection = connection
         self._table = table
         self._cutoff = table.bound(cutoff)
-        self._rows = rows
+        self._rows = self._most = rows
+        # The last row of what was too large for a chunk.
+        self._crowded = -1
         self._columns = ", ".join(quoted(column.name) for column in table.columns)
 
     async def next(self, stretch: Stretch) -> Draft | None:
@@ -87,9 +89,14 @@ class Extractor:
                     return None
                 size, rows = draft.content.plain_size, draft.content.rows
                 if size <= CHUNK_BYTES or rows == 1:
+                    # Past one huge row those that follow are as small as ever. Where all are large a chunk is nearly
+                    # full, and stays as it is: one that does not fit would be read twice.
+                    if draft.name.last >= self._crowded and size <= CHUNK_BYTES // 2:
+                        self._rows = min(self._most, max(self._rows, rows * CHUNK_BYTES * 3 // (size * 4)))
                     closing.pop_all()
                     return draft
-                # The rows that follow will hardly be smaller.
+                # The rows that follow will hardly be smaller, up to the last of these.
+                self._crowded = draft.name.last
                 self._rows = max(1, min(rows // 2, rows * CHUNK_BYTES // size))
 
     async def count(self, stretch: Stretch) -> int:
