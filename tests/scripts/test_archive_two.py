@@ -242,3 +242,21 @@ def test_rows_that_two_runs_have_archived_hold_up_the_deletion_of_no_others(
     assert archives.delete().rows == 100
     assert live_log.ids() == set()
     assert archives.restore(Wanted(RESTORED)).rows == 1000
+
+
+def test_what_is_left_of_a_chunk_some_of_whose_rows_went_with_another_one_is_archived(
+    live_log: AuditLog, archives: Archives, tmp_path: Path
+) -> None:
+    assert archives.archive().code == Exit.OK
+    ids = sorted(archives.rows())[:400]
+    aside = archives.directory.rename(tmp_path / "aside")
+    assert archives.archive(UNIONCORE_ARCHIVE_CHUNK_ROWS="300").code == Exit.OK
+    merge(aside, archives.directory)
+    live_log.execute("set session_replication_role = replica")
+    live_log.execute("delete from audit_logs where id = any ($1::int[])", ids)
+    for rows in (0, 3):
+        ended = archives.archive()
+        assert (ended.code, ended.rows) == (Exit.OK, rows), ended.error
+        live_log.add(3, days=20)
+    live_log.execute("update audit_logs set changed_at = changed_at - interval '100 days'")
+    assert archives.archive().code == Exit.REFUSED
