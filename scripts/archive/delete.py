@@ -75,7 +75,7 @@ class _Deletion:
 
     async def chunk(self, name: ChunkName, stored: Stored) -> int:
         """Delete a chunk's rows if they may go; return how many went."""
-        (chunk,) = await self._place.load([name])
+        (chunk,) = await self._place.load({name: stored})
         if chunk.facts.newest > self._now - self._keep:
             self._too_young += 1
             return 0

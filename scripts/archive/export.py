@@ -57,6 +57,7 @@ class _Export:
         self._chunks: list[ChunkName] = []
         self._bytes = 0
         self._removed = 0
+        self._unread = dict(holdings.chunks)
 
     def outcome(self) -> Outcome:
         """Return what was done."""
@@ -83,6 +84,8 @@ class _Export:
                         await self._archive(stretch, meter)
             if not self._run.dry_run:
                 await self._tidy()
+            # Whose rows were deleted: nothing else looks at these files, and they are all that there is.
+            await self._place.load(self._unread)
             await remains.check_deleted(self._place, self._holdings, self._connection)
         except JobError as error:
             raise JobError(error.exit, str(error), {**self.outcome().details, **error.details}) from error
@@ -100,7 +103,7 @@ class _Export:
             upto = max(name.last for name in names)
             # All that is below the first row was deleted, and can't come back: ids are given once.
             if upto >= ends["lowest"]:
-                chunks = await self._place.load(names)
+                chunks = await self._place.load({name: self._unread.pop(name) for name in names})
                 stretch = Stretch(after, upto, multirange(chunk.facts.ids for chunk in chunks))
                 if await self._has_more(stretch, chunks):
                     yield stretch

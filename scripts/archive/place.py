@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import BinaryIO, NamedTuple, TypeVar
 
 from exporter.manifests import MANIFEST_SUFFIX, ManifestError
@@ -95,18 +95,29 @@ class Archive:
             frozenset(name.key for name in names if name.manifest_key not in found),
         )
 
-    async def load(self, names: Sequence[ChunkName]) -> list[Chunk]:
+    async def load(self, chunks: Mapping[ChunkName, Stored]) -> list[Chunk]:
         """Read manifests.
 
+        Args:
+            chunks: Whose, and what the store says of their files.
+
         Raises:
-            ObjectDamagedError: One is none.
+            ObjectDamagedError: One is none, or its file does not have the size that it says.
             ObjectError: One can't be read.
         """
-        chunks: list[Chunk] = []
+        loaded: list[Chunk] = []
+        names = list(chunks)
         for start in range(0, len(names), _AT_ONCE):
             some = names[start : start + _AT_ONCE]
-            chunks += await asyncio.gather(*(self._manifests.in_thread(self._load, name) for name in some))
-        return chunks
+            loaded += await asyncio.gather(*(self._manifests.in_thread(self._load, name) for name in some))
+        for chunk in loaded:
+            size, expected = chunks[chunk.name].size, chunk.manifest.size
+            if size != expected:
+                raise ObjectDamagedError(
+                    f"{self.location}/{chunk.name.key} is damaged: it has {size} bytes instead of {expected}: "
+                    "bring it back from a copy of the archive"
+                )
+        return loaded
 
     def _load(self, name: ChunkName) -> Chunk:
         try:

@@ -73,7 +73,9 @@ async def restore(run: Run[ArchiveSettings], wanted: Wanted) -> Outcome:
     holdings = await place.holdings()
     chunks = [
         chunk
-        for chunk in await place.load([name for name in holdings.chunks if wanted.may_have(name)])
+        for chunk in await place.load(
+            {name: stored for name, stored in holdings.chunks.items() if wanted.may_have(name)}
+        )
         if wanted.has(chunk)
     ]
     details = {"table": wanted.table, "chunks": len(chunks), "location": place.location}

@@ -17,7 +17,7 @@ async def show(run: Run[ListSettings]) -> Outcome:
     holdings = await place.holdings()
     table = Table("file", "rows", "oldest (UTC)", "newest (UTC)", "size", "class", box=None, header_style="bold")
     found: list[dict[str, object]] = []
-    for chunk in await place.load(list(holdings.chunks)):
+    for chunk in await place.load(holdings.chunks):
         facts, storage_class = chunk.facts, holdings.chunks[chunk.name].storage_class
         table.add_row(
             chunk.name.key,

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from scripts.archive import extract
-from tests.scripts.archiving import MANIFEST, Archives, AuditLog
+from scripts.archive.restore import Wanted
+from scripts.job.exits import Exit
+from tests.scripts.archiving import MANIFEST, Archives, AuditLog, first_id
 
 
 @pytest.fixture
@@ -49,3 +51,31 @@ def test_rows_that_are_all_large_are_hardly_ever_read_twice(
     sizes = [json.loads(text)["plain_size"] for key, text in archives.files().items() if key.endswith(MANIFEST)]
     assert max(sizes) <= 120_000
     assert len(extracted) <= ended.details["chunks"] + 3
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+@pytest.mark.parametrize("content", [b"", b"longer than it was" * 10_000])
+def test_a_file_that_does_not_have_the_size_it_had_is_told(
+    live_log: AuditLog, archives: Archives, deleted: bool, content: bytes
+) -> None:
+    archives.archive()
+    archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
+    if deleted:
+        assert archives.delete().rows
+    before = live_log.ids()
+    file = archives.directory / archives.show().details["chunks"][0]["key"]
+    file.write_bytes(content)
+    live_log.add(3, days=20)
+    for ended in (
+        archives.archive(),
+        archives.show(),
+        archives.restore(Wanted("restored")),
+        archives.restore(Wanted("restored"), dry_run=True),
+        *([] if deleted else [archives.delete(), archives.delete(dry_run=True)]),
+    ):
+        assert ended.code == Exit.NOT_VERIFIED
+        assert f"{file.name} is damaged: it has {len(content)} bytes" in ended.error
+    assert before <= live_log.ids()
+    # All else was done.
+    if deleted:
+        assert first_id(archives.last()) == max(live_log.ids()) - 2
