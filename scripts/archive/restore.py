@@ -79,6 +79,7 @@ async def restore(run: Run[ArchiveSettings], wanted: Wanted) -> Outcome:
         if wanted.has(chunk)
     ]
     details = {"table": wanted.table, "chunks": len(chunks), "location": place.location}
+    nothing = JobError(Exit.FAILED, f"{place.location} has no such audit events")
     rows, before = 0, list[Chunk]()
     async with run.connect(None, **PINNED) as connection:
         # Before there is a table: what is not all must not look as if it were.
@@ -86,7 +87,7 @@ async def restore(run: Run[ArchiveSettings], wanted: Wanted) -> Outcome:
         if run.dry_run:
             return Outcome(0, details)
         if not chunks:
-            raise JobError(Exit.FAILED, f"{place.location} has no such audit events")
+            raise nothing
         async with connection.transaction():
             made = await _prepare(connection, wanted, chunks)
             with run.progress("restore", sum(chunk.facts.rows for chunk in chunks), "rows") as meter:
@@ -97,6 +98,8 @@ async def restore(run: Run[ArchiveSettings], wanted: Wanted) -> Outcome:
                         await _compare(connection, place, wanted, chunk)
                     before.append(chunk)
                     meter.advance(chunk.facts.rows)
+            if not rows:
+                raise nothing
     return Outcome(rows, {"rows": rows, **details})
 
 

@@ -1,5 +1,7 @@
 """What is restored into a table that is there already is what was archived, or nothing is."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from scripts.archive.restore import Wanted
@@ -75,3 +77,20 @@ def test_no_event_is_restored_twice_into_a_table_without_a_key(live_log: AuditLo
         assert ended.code == Exit.REFUSED
         assert f"{TABLE} does not hold what" in ended.error
     assert live_log.value(f"select count(*) from {TABLE}") == before
+
+
+@pytest.mark.parametrize("append", [True, False])
+def test_it_is_told_if_no_event_is_within_the_time_that_is_asked_for(
+    live_log: AuditLog, archives: Archives, append: bool
+) -> None:
+    first = live_log.add(1, days=20)
+    live_log.add(1, days=19)
+    archives.archive()
+    if append:
+        live_log.execute(LIKE)
+    now = datetime.now(UTC)
+    since, until = now - timedelta(days=19.6), now - timedelta(days=19.4)
+    ended = archives.restore(Wanted(TABLE, first=first, since=since, until=until, append=append))
+    assert (ended.code, ended.rows) == (Exit.FAILED, None)
+    assert "has no such audit events" in ended.error
+    assert live_log.value(f"select to_regclass('{TABLE}') is null") is not append
