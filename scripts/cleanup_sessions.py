@@ -26,6 +26,9 @@ from scripts.job.settings import CleanupSettings
 BATCH = 500
 """How many rows a transaction changes at most."""
 
+_BEFORE_ALL = -(2**63)
+"""No id is lower."""
+
 _FACTS = {
     **{name: FACTS[name] for name in ("sessions.expires", "sessions.revoked", "users.locked_until", "users.deleted")},
     "sessions.revoked_at": Fact("refresh_tokens", ("revoked_at",), MOMENTS),
@@ -77,14 +80,18 @@ class _Chore:
         rows = await connection.fetch(
             f"""
 with due as materialized (
-    select id from {self.table} where id > $2 and ({self.due}) order by id limit {BATCH} for update skip locked
+    select id from {self.table} where id > $2::int8 and ({self.due}) order by id limit {BATCH} for update skip locked
+), done as (
+    {self.change} where changed.id = due.id returning {self.kind} as kind
 )
-{self.change} where changed.id = due.id returning changed.id, {self.kind} as kind""",
+select kind, count(*) as rows, null::int8 as last from done group by kind
+union all select null, count(*), max(id) from due order by kind nulls last""",
             self.until,
             after,
         )
-        last = max(row["id"] for row in rows) if len(rows) == BATCH else None
-        return last, Counter(row["kind"] for row in rows)
+        # A trigger may keep some rows: that fewer were changed does not say that there are no more.
+        *changed, due = rows
+        return (due["last"] if due["rows"] == BATCH else None), Counter({row["kind"]: row["rows"] for row in changed})
 
 
 def _chores(schema: Schema, now: datetime, keep: timedelta) -> list[_Chore]:
@@ -141,7 +148,7 @@ async def cleanup(run: Run[CleanupSettings]) -> Outcome:
                     counts.update(due)
                     continue
                 with run.progress(chore.table, due.total(), "rows") as meter:
-                    after: int | None = 0
+                    after: int | None = _BEFORE_ALL
                     while after is not None:
                         began = time.monotonic()
                         after, changed = await chore.batch(connection, after)

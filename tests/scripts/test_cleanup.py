@@ -262,3 +262,21 @@ def test_a_role_that_may_not_delete_is_told_so(live_url: str, env: dict[str, str
         assert "permission denied for table refresh_tokens" in ended.result["error"]
     finally:
         psql(live_url, "drop owned by looker; drop role looker")
+
+
+def test_what_is_due_goes_whatever_its_id_and_whatever_a_trigger_keeps(many: str, env: dict[str, str]) -> None:
+    psql(
+        many,
+        "delete from refresh_tokens where id > (select min(id) + 2999 from refresh_tokens);"
+        "update refresh_tokens set id = -id where id < (select min(id) + 10 from refresh_tokens);"
+        "update refresh_tokens set id = 0 where id = (select max(id) from refresh_tokens);"
+        "create function keep() returns trigger language plpgsql as"
+        " 'begin if old.id % 4 = 0 and old.id > 0 then return null; end if; return old; end';"
+        "create trigger keep before delete on refresh_tokens for each row execute function keep()",
+    )
+    due = "from refresh_tokens where expires_at <= now() - interval '30 days'"
+    before = int(psql(many, f"select count(*) {due}"))
+    kept = int(psql(many, f"select count(*) {due} and id > 0 and id % 4 = 0"))
+    details = run(CLEANUP, env | {"DATABASE_URL": many}).result["details"]
+    assert (details["refresh_tokens_expired"], details["left_to_next_run"]) == (before - kept, kept)
+    assert int(psql(many, f"select count(*) {due}")) == kept > 0
