@@ -211,7 +211,8 @@ async def _execute(run: Run[DeleteSettings], script: str, **names: str) -> list[
         except asyncpg.InsufficientPrivilegeError as error:
             raise JobError(
                 Exit.REFUSED,
-                f"{error}: the owner of {table.name} must be allowed to create roles (ALTER ROLE ... CREATEROLE)",
+                f"{error}: the owner of {table.name} must be allowed to create roles (ALTER ROLE ... CREATEROLE), to "
+                "administer those of the guard, and to make a schema (GRANT CREATE ON DATABASE)",
             ) from error
         except asyncpg.RaiseError as error:
             raise JobError(Exit.REFUSED, str(error)) from error

@@ -77,7 +77,7 @@ async def describe(connection: Connection) -> AuditTable:
 
     Raises:
         CollectError: The database has no audit log, or not one with an id and a time.
-        JobError: Its ids are not what the archive can name.
+        JobError: Its ids are not what the archive can name (FAILED), or not each row's own (REFUSED).
     """
     schema = await find(connection, {name: FACTS[name] for name in ("audit.id", "audit.time")})
     key, time = schema.need("audit.id", "audit.time")
@@ -99,7 +99,30 @@ async def describe(connection: Connection) -> AuditTable:
     )
     if await connection.fetchval(f"select exists (select from {name} where {key} < 0)"):
         raise JobError(Exit.FAILED, f"{name} has rows with a negative {key}, which can't be archived")
+    await _check_ids(connection, name, key)
     return AuditTable(name, database, key, time, tuple(ArchivedColumn(**dict(row)) for row in rows))
+
+
+async def _check_ids(connection: Connection, name: str, key: Column) -> None:
+    """Refuse a table in which an id may stand for several rows, of which the archive would keep one."""
+    unique = await connection.fetchval(
+        """
+        select exists (
+            select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+             where i.indrelid = 'audit_logs'::regclass and a.attname = $1 and i.indnkeyatts = 1 and i.indisunique
+               and i.indisvalid and i.indpred is null)
+        """,
+        key.name,
+    )
+    if unique:
+        return
+    twice = await connection.fetchval(f"select {key} from {name} group by {key} having count(*) > 1 limit 1")
+    if twice is not None:
+        raise JobError(
+            Exit.REFUSED,
+            f"{name} has several rows with the {key} {twice}, of which an archive could keep only one: give each an id "
+            "of its own, and the table its primary key back",
+        )
 
 
 def digest_query(name: str, key: str, columns: Sequence[str], condition: str) -> str:

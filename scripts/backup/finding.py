@@ -58,8 +58,8 @@ async def find(
         settings: Say how to reach another bucket.
         local: The local shelf.
         offsite: The others that are configured.
-        what: `latest`, a file, an `s3://` URL, or the name of a backup: from where a disaster would fetch it, the
-            bucket if there is one.
+        what: `latest`, a file, an `s3://` URL, or the name of a backup, which is never that of a file that lies about:
+            from where a disaster would fetch it, the bucket if there is one.
         newest: `latest` is the newest of all, and if that is only in the local directory, it is taken from there.
 
     Raises:
@@ -83,7 +83,7 @@ async def find(
                     return Found(local, other.name)
         return Found(shelf, manifest.name)
     path = Path(what)
-    if await asyncio.to_thread(path.is_file):
+    if not is_name(what) and await asyncio.to_thread(path.is_file):
         return Found(LocalShelf(path.parent), path.name)
     if path.name != what:
         raise JobError(Exit.NOT_VERIFIED, f"{what}: there is no such file")

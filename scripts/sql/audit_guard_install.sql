@@ -91,7 +91,7 @@ create table if not exists @role@.archive (
 comment on table @role@.archive is
     'Chunks of the audit archive whose rows were found equal to those of audit_logs; when they were deleted there';
 
--- Locks rows, counts and digests them, and looks how young the youngest is.
+-- Locks rows, counts and digests them, and looks how young the youngest is; one without a time is never old enough.
 create or replace function @role@.measure(
     ids int8multirange, columns text[], out row_count bigint, out digest text, out newest timestamptz
 ) language plpgsql @settings@ as $function$
@@ -118,7 +118,7 @@ begin
             select t.@id@ as id, %s as line, %s as unarchived, @instant@ as instant
               from @table@ t where t.@id@ >= lower($1) and t.@id@ < upper($1) and t.@id@::int8 <@ $1
                for update)
-        select count(*), @digest@, max(instant), bool_or(unarchived) from locked
+        select count(*), @digest@, max(coalesce(instant, 'infinity')), bool_or(unarchived) from locked
         $query$, line, unarchived)
        into row_count, digest, newest, unarchived using ids;
     if unarchived::boolean then

@@ -232,6 +232,20 @@ def test_it_is_not_installed_beside_triggers_that_protect_nothing(
         assert archives.install_guard().code == 0
 
 
+def test_a_function_whose_text_was_changed_since_is_not_left_open(
+    live_log: AuditLog, archives: Archives, live_url: str
+) -> None:
+    archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30")
+    body = live_log.value("select prosrc from pg_proc where proname = 'prevent_audit_modification'")
+    replaced = "create or replace function prevent_audit_modification() returns trigger language plpgsql as $${}$$"
+    live_log.execute(replaced.format(re.sub(r"\n\s+", "\n\t", body)))
+    ended = archives.remove_guard()
+    assert (ended.code, "was changed since: take out of it" in ended.error) == (Exit.REFUSED, True)
+    assert live_log.immutable(live_url) == [1, 1, 1]
+    live_log.execute(replaced.format(body))
+    assert archives.remove_guard().code == Exit.OK
+
+
 def test_a_dry_run_prints_the_sql(live_log: AuditLog, archives: Archives) -> None:
     before = live_log.fetch(INVENTORY)
     assert archives.install_guard(dry_run=True, UNIONCORE_AUDIT_RETENTION_DAYS="30").code == 0

@@ -304,6 +304,15 @@ def test_a_manifest_of_another_program_is_told_apart_from_a_damaged_one(jobs: Jo
     assert_not_verified(jobs, backup, "its seal is broken")
 
 
+def test_a_name_is_that_of_a_backup_not_of_a_file_that_lies_about(
+    jobs: Jobs, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / backup.name).write_bytes(b"a copy that was cut off")
+    monkeypatch.chdir(tmp_path)
+    ended = jobs.verify(backup.name)
+    assert (ended.code, ended.details["location"]) == (Exit.OK, str(jobs.backups))
+
+
 def test_a_backup_elsewhere_is_verified_by_its_path(jobs: Jobs, backup: Path, tmp_path: Path) -> None:
     place = tmp_path / "copied"
     place.mkdir()
