@@ -128,9 +128,18 @@ async def _insert(connection: Connection, place: Archive, wanted: Wanted, chunk:
                 f"audit event {other} is in {place.location}/{chunk.name.key} and, with another content, in "
                 f"{' or '.join(one.name.key for one in twice)}",
             )
+    # The stage has such values as text, which becomes nothing else by itself.
+    owned = await connection.fetch(
+        "select attname::text as name, format_type(atttypid, atttypmod) as type from pg_attribute"
+        "  join pg_type t on t.oid = atttypid and t.typnamespace <> 'pg_catalog'::regnamespace"
+        " where attrelid = to_regclass($1) and attnum > 0",
+        wanted.table,
+    )
+    casts = {quoted(row["name"]): f"::text::{row['type']}" for row in owned}
+    values = ", ".join(name + casts.get(name, "") for name in [key, *columns])
     try:
         status = await connection.execute(
-            f"insert into {wanted.table} ({all_columns}) select * from {staged} where not {there}", *arguments
+            f"insert into {wanted.table} ({all_columns}) select {values} from {staged} where not {there}", *arguments
         )
     except asyncpg.UniqueViolationError as error:
         raise JobError(Exit.REFUSED, f"{wanted.table} has some of these rows already") from error
@@ -183,10 +192,11 @@ async def _prepare(connection: Connection, wanted: Wanted, chunks: Sequence[Chun
 
 
 async def _definitions(connection: Connection, columns: Sequence[ArchivedColumn]) -> str:
-    """Define columns; of a type that this database does not have, as text."""
+    """Define columns; of a type that is not PostgreSQL's own, as text: what has its name here may be another one."""
     known = await connection.fetchval(
-        "select array_agg(to_regtype(t) is not null order by position)"
-        " from unnest($1::text[]) with ordinality named(t, position)",
+        "select array_agg(t.oid is not null order by position)"
+        " from unnest($1::text[]) with ordinality named(name, position)"
+        " left join pg_type t on t.oid = to_regtype(name) and t.typnamespace = 'pg_catalog'::regnamespace",
         [column.type for column in columns],
     )
     return ", ".join(

@@ -79,6 +79,30 @@ def test_no_event_is_restored_twice_into_a_table_without_a_key(live_log: AuditLo
     assert live_log.value(f"select count(*) from {TABLE}") == before
 
 
+@pytest.mark.parametrize("type_", ["enum ('READ')", "enum ('READ', 'CREATE', 'UPDATE', 'DELETE', 'BULK_READ')"])
+def test_a_type_of_the_databases_own_is_restored_as_text_whatever_it_has_become(
+    live_log: AuditLog, archives: Archives, type_: str
+) -> None:
+    live_log.execute(
+        "create type deed as enum ('READ', 'BULK_READ', 'CREATE', 'UPDATE', 'DELETE');"
+        "alter table audit_logs alter action type deed using action::deed, add also deed[] default '{READ}'"
+    )
+    archives.archive()
+    live_log.execute(f"alter type deed rename to former; create type deed as {type_}")
+    ended = archives.restore(Wanted(TABLE))
+    assert ended.code == 0, ended.error
+    assert live_log.value(
+        f"select count(*) from audit_logs a join {TABLE} t on a.id = t.id and a.action::text = t.action::text"
+        " and a.also::text = t.also::text"
+    ) == len(archives.rows())
+    # Those of a table that is there already are what that says.
+    live_log.execute("create table others (like audit_logs)")
+    assert archives.restore(Wanted("others")).rows == len(archives.rows())
+    live_log.execute("drop table others; create table others (like audit_logs); alter table others drop also")
+    live_log.execute("alter table others alter action type deed using action::text::deed, add also text")
+    assert archives.restore(Wanted("others")).code == (Exit.OK if "CREATE" in type_ else Exit.FAILED)
+
+
 @pytest.mark.parametrize("append", [True, False])
 def test_it_is_told_if_no_event_is_within_the_time_that_is_asked_for(
     live_log: AuditLog, archives: Archives, append: bool
