@@ -19,12 +19,16 @@ from scripts.backup.sealing import Facts, seal, unseal
 from scripts.backup.settings import BackupSettings, BackupsSettings, RestoreSettings, VerifySettings
 from scripts.backup.target import target_address
 from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.job.exits import Exit
 from scripts.job.frame import Outcome, Run, run_job
 from tests.scripts.running import NOWHERE
 
 S = TypeVar("S", bound=BackupsSettings)
 OLD = "unioncore-20200101T000000000Z.dump"
 """A good backup from long before."""
+
+CRITICAL = {"members": 200, "users": 20, "audit_logs": 2000, "dues_payments": 800, "students": 60}
+"""The rows of the critical tables in the small database."""
 
 
 class Ended(NamedTuple):
@@ -142,3 +146,12 @@ def close(dump: Path, manifest: Manifest, facts: Facts) -> None:
     content = dump.read_bytes()
     fitting = replace(manifest, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
     Path(f"{dump}{MANIFEST_SUFFIX}").write_bytes(seal(fitting, facts))
+
+
+def assert_not_verified(jobs: Jobs, what: Path | str, *words: str) -> None:
+    ended = jobs.verify(what)
+    assert ended.code == Exit.NOT_VERIFIED, ended
+    for text in words:
+        assert text in ended.error
+    assert jobs.scratch_databases() == ""
+    assert list(jobs.backups.glob(f"*{PROOF_SUFFIX}")) == []

@@ -1,6 +1,7 @@
 """What the tests of the jobs may ask for: other servers than 18, the backup jobs, and the environment of any job."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.scripts.backing import Jobs
 from tests.scripts.odd_job import MARK
 from tests.scripts.running import Found, environment
 
+_numbers = count(1)
 SHAPES: tuple[Shape, ...] = ("live", "documented")
 
 
@@ -153,3 +155,18 @@ def somebody(guarded: AuditLog, postgres: EmbeddedPostgres, role: str, shape_url
     yield session
     session.close()
     guarded.execute(f"drop owned by {role} cascade")
+
+
+@pytest.fixture
+def names(postgres: EmbeddedPostgres) -> Iterator[tuple[str, str]]:
+    """A source and an empty target."""
+    number = next(_numbers)
+    source, target = f'"of {number}"', f"into_{number}"
+    postgres.psql(f"create database {source} template template0; create database {target} template template0")
+    create(postgres.url(f"of {number}"), "live", SCALES["small"], seed=1)
+    postgres.psql('create role app; create role "Odd \'role"')
+    yield f"of {number}", target
+    postgres.psql(
+        f"drop database {source} with (force); drop database {target} with (force); drop role app;"
+        ' drop role "Odd \'role"'
+    )

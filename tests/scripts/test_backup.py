@@ -1,12 +1,10 @@
 """A backup says what is in it, counts only when it is whole, and costs no older one that is needed."""
 
 import asyncio
-import errno
 import json
 import os
 import threading
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,13 +14,12 @@ import pytest
 
 from exporter.manifests import MANIFEST_SUFFIX
 from exporter.settings import ConfigurationError
-from scripts.backup import catalog, sealing
 from scripts.backup.sealing import unseal
 from scripts.backup.shelves import name_at
 from scripts.dev.generate import SCALES, create
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
-from tests.scripts.backing import Jobs, close, opened
+from tests.scripts.backing import Jobs
 from tests.scripts.fakes import programs
 
 
@@ -252,76 +249,8 @@ def test_a_database_without_the_schema_public_and_with_a_sequence_at_its_end_is_
         postgres.drop_database("again")
 
 
-def test_a_document_that_cannot_be_read_stops_retention_and_no_backup(
-    jobs: Jobs, backup: Path, live_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = Path.read_bytes
-
-    def read_bytes(path: Path) -> bytes:
-        if path.name == f"{backup.name}.json":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return original(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", read_bytes)
-        ended = jobs.backup(live_url)
-    assert ended.code == Exit.UNREACHABLE
-    assert "the backup is complete, but what is too old can't be deleted: " in ended.error
-    assert f"{backup.name}.json cannot be read (Permission denied)" in ended.error
-    assert jobs.names() == [backup.name, ended.details["name"]]
-    assert jobs.verify().code == Exit.OK
-
-
-@pytest.mark.parametrize("hours", [-30, 30])
-def test_with_a_clock_that_is_wrong_nothing_is_dated_or_deleted(
-    jobs: Jobs, backup: Path, live_url: str, monkeypatch: pytest.MonkeyPatch, hours: int
-) -> None:
-    off = f"clock_timestamp() - interval '{hours} h'"
-    monkeypatch.setattr(catalog, "DATABASE", catalog.DATABASE.replace("clock_timestamp()", off))
-    ended = jobs.backup(live_url)
-    assert ended.code == Exit.REFUSED
-    assert "this machine's clock and the database's are 30.0 h apart" in ended.error
-    assert jobs.names() == [backup.name]
-
-
-def test_a_dump_whose_manifest_cannot_be_made_is_not_left_behind(
-    jobs: Jobs, live_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sealing, "MAX_DOCUMENT", 1000)
-    ended = jobs.backup(live_url)
-    assert (ended.code, "the database has too many objects" in ended.error) == (Exit.FAILED, True)
-    assert [path.name for path in jobs.backups.iterdir() if path.is_file()] == []
-
-
 def test_what_pg_dump_warns_of_is_told(jobs: Jobs, live_url: str, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     words = "pg_dump: warning: subscriptions not dumped because current user is not a superuser"
     fake = programs(tmp_path, postgres, pg_dump=f'echo "{words}" >&2; exec $REAL "$@"')
     ended = jobs.backup(live_url, UNIONCORE_PG_BIN=str(fake))
     assert (ended.code, ended.details["warnings"], words in jobs.log) == (Exit.OK, [words], True)
-
-
-def test_backups_of_another_database_in_the_same_place_are_left_alone_and_not_mistaken(
-    jobs: Jobs, backup: Path, live_url: str, documented_url: str
-) -> None:
-    other = documented_url.rpartition("/")[2]
-    assert jobs.backup(documented_url, UNIONCORE_MIN_KEEP="1").code == Exit.OK
-    (theirs,) = set(jobs.names()) - {backup.name}
-    manifest, facts = opened(jobs.backups / theirs)
-    close(jobs.backups / theirs, replace(manifest, finished_at=manifest.finished_at - timedelta(days=90)), facts)
-    ended = jobs.backup(live_url, UNIONCORE_MIN_KEEP="1")
-    assert (ended.code, ended.details["deleted"]) == (Exit.OK, {"local": []})
-    assert other in jobs.log
-    assert theirs in jobs.names()
-    # The newest is the other one's.
-    assert jobs.backup(documented_url).code == Exit.OK
-    assert jobs.verify(DATABASE_URL=live_url).details["name"] == ended.details["name"]
-    refused = jobs.verify(DATABASE_URL="")
-    assert (refused.code, "has backups of several databases" in refused.error) == (Exit.REFUSED, True)
-
-
-def test_a_stray_file_beside_the_backups_is_no_newest_backup(jobs: Jobs, backup: Path) -> None:
-    del backup
-    for name in ("zabbix.json", "unioncore-notes.json", "unioncore-99991231T000000000Z.dump.notes.json"):
-        (jobs.backups / name).write_text("{}")
-    ended = jobs.verify()
-    assert ended.code == Exit.OK, ended.error

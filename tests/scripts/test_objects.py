@@ -1,9 +1,6 @@
 """Objects are written once, whole, and never over another, whatever the store does."""
 
-import hashlib
-import io
 import os
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,11 +23,8 @@ from scripts.objects import (
 from scripts.s3objects import S3Objects
 from scripts.s3options import S3Options
 from tests.scripts.faulty_s3 import Fault, FaultyS3
+from tests.scripts.putting import CONTENT, SHA256, SOON, put
 from tests.storing import KEY, SECRET, moto, use_s3
-
-CONTENT = os.urandom(300_000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-SOON = datetime.now(UTC) + timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +65,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     if request.param == "directory":
         return LocalObjects(tmp_path / "of" / "objects")
     return bucket(request.getfixturevalue("client"))
-
-
-def put(store: Objects, key: str, content: bytes = CONTENT) -> bool:
-    return store.put(key, io.BytesIO(content), hashlib.sha256(content).hexdigest())
 
 
 def content_of(store: Objects, key: str) -> bytes:
@@ -124,77 +114,6 @@ def test_a_store_that_was_told_to_stop_writes_and_reads_nothing_more(store: Obje
             deed()
     assert [found.key for found in store.list()] == ["a"]
     assert store.clean(SOON) == 0
-
-
-def test_a_directory_keeps_nothing_of_a_write_that_failed(tmp_path: Path) -> None:
-    store = LocalObjects(tmp_path)
-    with pytest.raises(ObjectDamagedError, match="its source changed"):
-        store.put("a/b", io.BytesIO(b"x"), SHA256)
-    with pytest.raises(ZeroDivisionError), store.create("a/c") as file:
-        file.write(b"x" * (1 // 0))
-    assert list((tmp_path / "a").iterdir()) == []
-
-
-def test_a_directory_forgets_what_a_killed_writer_left_and_shows_it_to_nobody(tmp_path: Path) -> None:
-    store = LocalObjects(tmp_path)
-    put(store, "a/b", b"1")
-    (tmp_path / "a/.b.0123abcd.partial").write_bytes(b"half")
-    assert [found.key for found in store.list()] == ["a/b"]
-    assert store.clean(datetime.now(UTC) - timedelta(hours=1)) == 0
-    assert store.clean(SOON) == 1
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
-    assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o600
-
-
-@contextmanager
-def as_anybody() -> Iterator[None]:
-    """Be a user who may not read everything."""
-    user = os.geteuid()
-    os.seteuid(user or 65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-
-
-def test_a_directory_of_others_in_it_is_passed_over_or_named(scratch: Path) -> None:
-    for name in ("lost+found", "theirs", "a"):
-        (scratch / name).mkdir()
-    store = LocalObjects(scratch)
-    put(store, "a/b", b"1")
-    (scratch / "a").chmod(0o755)
-    for name in ("lost+found", "theirs"):
-        (scratch / name).chmod(0)
-    with as_anybody():
-        assert [found.key for found in store.list("a")] == ["a/b"]
-        assert [found.key for found in store.list("a/b")] == ["a/b"]
-        assert store.clean(datetime.now(UTC), "a") == 0
-        with pytest.raises(ObjectError, match=r"/theirs: Permission denied: let the job's user read it"):
-            list(store.list())
-    (scratch / "theirs").rmdir()
-    with as_anybody():
-        assert [found.key for found in store.list()] == ["a/b"]
-
-
-def test_what_a_directory_holds_has_its_permissions_whatever_the_umask(tmp_path: Path) -> None:
-    umask = os.umask(0o277)
-    try:
-        put(LocalObjects(tmp_path, mode=0o644), "k")
-    finally:
-        os.umask(umask)
-    assert (tmp_path / "k").stat().st_mode & 0o777 == 0o644
-
-
-def test_a_directory_that_is_full_is_told_with_its_own_exit_code(tmp_path: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(ObjectError, match=r"/k: File too large: make room there") as caught:
-            put(LocalObjects(tmp_path), "k")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert caught.value.exit is Exit.NO_SPACE
-    assert list(tmp_path.iterdir()) == []
 
 
 def writers_race(store: Objects) -> list[object]:

@@ -1,11 +1,9 @@
 """A backup is proven by a restore that brought back everything, and by nothing less."""
 
-import gzip
 import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,21 +13,10 @@ from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Proof
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.embedded.programs import psql
 from scripts.job.exits import Exit, JobError
-from tests.scripts.backing import Jobs, close, opened
+from tests.scripts.backing import CRITICAL, Jobs, assert_not_verified, close, opened
 from tests.scripts.fakes import programs
 from tests.scripts.forking import Forked
 from tests.scripts.running import end, environment, wait_for
-
-CRITICAL = {"members": 200, "users": 20, "audit_logs": 2000, "dues_payments": 800, "students": 60}
-
-
-def assert_not_verified(jobs: Jobs, what: Path | str, *words: str) -> None:
-    ended = jobs.verify(what)
-    assert ended.code == Exit.NOT_VERIFIED, ended
-    for text in words:
-        assert text in ended.error
-    assert jobs.scratch_databases() == ""
-    assert list(jobs.backups.glob(f"*{PROOF_SUFFIX}")) == []
 
 
 def test_a_good_backup_is_proven_and_the_proof_is_seen(jobs: Jobs, shape_url: str) -> None:
@@ -219,81 +206,6 @@ def test_a_run_that_is_told_to_end_drops_its_scratch_database(
     ended = end(running)
     assert ended.code == Exit.TERMINATED
     assert jobs.scratch_databases() == ""
-
-
-def naive(jobs: Jobs, url: str, *options: str) -> Path:
-    """A dump as the script before made it."""
-    path = jobs.backups / "unioncore_20260101_020000.sql.gz"
-    plain = subprocess.run([jobs.server.bin("pg_dump"), "-d", url, *options], check=True, capture_output=True).stdout
-    path.write_bytes(gzip.compress(plain))
-    return path
-
-
-def test_an_old_dump_without_a_manifest_is_verified_as_far_as_that_goes(
-    jobs: Jobs, shape_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jobs.server.psql("create role somebody; alter table members owner to somebody", shape_url.rpartition("/")[2])
-    try:
-        path = naive(jobs, shape_url)
-    finally:
-        jobs.server.psql("reassign owned by somebody to postgres; drop role somebody", shape_url.rpartition("/")[2])
-    monkeypatch.delenv("UNIONCORE_SCRATCH_URL")  # a server of its own, on which its roles can be made
-    ended = jobs.verify(path)
-    assert ended.code == Exit.OK, ended
-    assert ended.details["critical"] == CRITICAL
-    assert jobs.names() == []  # it is still no backup that counts
-    plain = path.with_suffix("")
-    plain.write_bytes(gzip.decompress(path.read_bytes()))
-    assert jobs.verify(plain).code == Exit.OK
-
-
-OLD_DUMPS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "truncated": (lambda dump: dump[: len(dump) // 2], "is damaged"),
-    "without its last byte": (lambda dump: dump[:-1], "is damaged"),
-    "with a flipped bit": (lambda dump: dump[:5000] + bytes([dump[5000] ^ 1]) + dump[5001:], "is damaged"),
-    "with a wrong CRC": (lambda dump: dump[:-8] + bytes([dump[-8] ^ 1]) + dump[-7:], "is damaged"),
-    "cut off before it was packed": (
-        lambda dump: gzip.compress(gzip.decompress(dump)[:-3000]), "its last line is missing"),
-    "empty": (lambda _: gzip.compress(b""), "its last line is missing"),
-    "of no bytes": (lambda _: b"", "its last line is missing"),
-    "that is rubbish": (lambda dump: b"x" * len(dump), "is damaged"),
-    "with an error in it": (
-        lambda dump: gzip.compress(gzip.decompress(dump).replace(b"CREATE TABLE public.grants", b"CREATE TABEL x", 1)),
-        "psql ended with status"),
-    "with a row left out": (
-        lambda dump: gzip.compress(gzip.decompress(dump).replace(b"\n2\t", b"\nrubbish\t", 1)), "psql ended"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", OLD_DUMPS)
-def test_an_old_dump(kind: str, jobs: Jobs, live_url: str) -> None:
-    path = naive(jobs, live_url)
-    spoil, words = OLD_DUMPS[kind]
-    path.write_bytes(spoil(path.read_bytes()))
-    assert_not_verified(jobs, path, words)
-
-
-@pytest.mark.parametrize("words", [b"\\connect postgres", b"\\! touch /tmp/x", b"\\restrict a; \\! touch /tmp/x"])
-def test_an_old_dump_that_would_have_psql_do_something_else_is_refused(words: bytes, jobs: Jobs, live_url: str) -> None:
-    path = naive(jobs, live_url)
-    path.write_bytes(gzip.compress(words + b"\n" + gzip.decompress(path.read_bytes())))
-    ended = jobs.verify(path)
-    assert (ended.code, "may lead out of the scratch database" in ended.error) == (Exit.REFUSED, True)
-
-
-def test_an_old_dump_without_a_table_that_matters_is_not_verified(jobs: Jobs, live_url: str) -> None:
-    assert_not_verified(jobs, naive(jobs, live_url, "--exclude-table=students"), "it has no table students")
-
-
-def test_an_old_dump_that_psql_only_claims_to_restore_is_not_verified(
-    jobs: Jobs, live_url: str, postgres: EmbeddedPostgres, tmp_path: Path
-) -> None:
-    jobs.use(
-        UNIONCORE_PG_BIN=str(
-            programs(tmp_path, postgres, psql='sed "/^COPY public.students/,/^\\\\\\\\\\./d" | $REAL "$@"')
-        )
-    )
-    assert_not_verified(jobs, naive(jobs, live_url), "table public.students has 0 rows, not 60")
 
 
 def test_a_manifest_of_another_program_is_told_apart_from_a_damaged_one(jobs: Jobs, backup: Path) -> None:
