@@ -28,7 +28,7 @@ Examples:
   DATABASE_URL=postgresql://... unioncore-ops archive
   S3_BUCKET=unioncore-archive ARCHIVE_THRESHOLD_DAYS=400 unioncore-ops archive --dry-run
   unioncore-ops archive list
-  UNIONCORE_AUDIT_RETENTION_DAYS=1095 unioncore-ops archive install-guard --job-role unioncore
+  UNIONCORE_AUDIT_RETENTION_DAYS=1095 unioncore-ops archive install-guard --job-role unioncore_archiver
   UNIONCORE_AUDIT_RETENTION_DAYS=1095 unioncore-ops archive --delete --dry-run
 
 \b
@@ -108,9 +108,13 @@ def list_chunks(*, as_json: bool) -> None:
 )
 @dry_run_option
 def install_guard(*, job_role: str, dry_run: bool) -> None:
-    """Let archived events, and nothing else, be deleted; refuse TRUNCATE.
+    """Let old events that the job has recorded, and nothing else, be deleted; refuse TRUNCATE.
 
     For the owner of audit_logs, who may also create roles. The triggers must be on, and stay so.
+
+    The job records what it has read back from the archive; the database can't see that itself. So let the job log in
+    as a role of its own, which the application's statements never run as.
+
     UNIONCORE_AUDIT_RETENTION_DAYS becomes part of the guard: whatever it is asked, it deletes no event that is younger.
     Run this again to change that. --dry-run prints the SQL.
     """

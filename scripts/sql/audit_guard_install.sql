@@ -1,5 +1,5 @@
--- The guard of the audit log: deleting archived rows, and nothing else, becomes possible, for one role, through one
--- function. `unioncore-ops archive install-guard` fills in what stands between @ signs, and runs this in a transaction as
+-- The guard of the audit log: deleting recorded rows, and nothing else, becomes possible, for one role, through two
+-- functions. `unioncore-ops archive install-guard` fills in what stands between @ signs, and runs this in a transaction as
 -- the owner of audit_logs, who may also create roles. It may be run again at any time.
 --
 -- How it holds:
@@ -7,6 +7,8 @@
 --     the functions below, which it owns, run as it. No setting can forge current_user, and the operators are named with
 --     their schema, for a session could put one of its own before them.
 --   * record_archive() takes note of a chunk of the archive, if the rows in the table are just those that the chunk has.
+--     That it is in the archive the caller says; this database can't look. So the role for which this is should be the
+--     job's own.
 --   * delete_archived() deletes a chunk that was noted: it locks the rows, counts and digests them anew, and deletes them
 --     if nothing differs. Rows younger than @retention_days@ days it deletes never.
 --   * A trigger's code runs as whoever deletes, so as the guard, who may write all that the guard has: its notes, its

@@ -37,6 +37,7 @@ RECORDS = {rule["record"] for rule in rules() if "record" in rule} | {DISK}
 NO_METRICS = {
     "unioncore_exporter": "the exporter's role in the database",
     "unioncore_statistics": "postgres_exporter's role in the database",
+    "unioncore_archiver": "the role of `archive --delete` in the database",
     "unioncore_new": "a database in an example",
     "unioncore_email_tokens": "CONTRIBUTING.md's example",
 }
