@@ -135,7 +135,10 @@ def install_guard(*, job_role: str, dry_run: bool) -> None:
 @command.command("remove-guard", cls=JobCommand)
 @dry_run_option
 def remove_guard(*, dry_run: bool) -> None:
-    """Undo install-guard. --dry-run prints the SQL."""
+    """Undo install-guard. --dry-run prints the SQL.
+
+    What was noted of deleted events goes, too: from then on `archive` can't tell that a file of theirs is missing.
+    """
     settings = load(DeleteSettings)
     sys.exit(
         run_job(

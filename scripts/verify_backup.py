@@ -64,6 +64,8 @@ async def _verified(
             encoding=contents.encoding,
             collation=contents.collation,
             ctype=contents.ctype,
+            provider=contents.provider,
+            locale=contents.locale,
             roles=contents.roles,
             policy_roles=contents.policy_roles,
         )

@@ -38,7 +38,10 @@ EXACT = frozenset({"view", "rule", "sql function"})
 DATABASE = """
 select d.datname as name, current_setting('server_version_num')::int / 10000 as major,
        split_part(current_setting('server_version'), ' ', 1) as version, pg_encoding_to_char(d.encoding) as encoding,
-       d.datcollate as collation, d.datctype as ctype, pg_database_size(d.oid) as size,
+       d.datcollate as collation, d.datctype as ctype, d.datlocprovider::text as provider,
+       -- The column's name until 16, and since.
+       coalesce(to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale', '') as locale,
+       pg_database_size(d.oid) as size,
        (select count(*) from pg_largeobject_metadata) as large_objects, clock_timestamp() as now
   from pg_database d
  where d.datname = current_database()

@@ -52,6 +52,8 @@ class Contents:
         objects: The definition of every object, by kind and name.
         settings: The database's own settings, which are in no dump: role or nothing, name, value.
         grants: Who may use the database, likewise: role or nothing, privilege, whether it may be granted on.
+        provider: What knows its locale: `c` (the C library), `i` (ICU), `b` (PostgreSQL itself).
+        locale: Its locale, unless the C library knows it.
     """
 
     database: str
@@ -70,6 +72,8 @@ class Contents:
     policy_roles: list[str] = field(default_factory=list)
     settings: list[tuple[str, str, str]] = field(default_factory=list)
     grants: list[tuple[str, str, bool]] | None = None
+    provider: str = "c"
+    locale: str = ""
 
     def critical(self) -> dict[str, int | None]:
         """Return the row count of each critical table; None if there is no such table in any schema."""

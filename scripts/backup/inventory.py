@@ -106,6 +106,8 @@ class Snapshot:
             encoding=self.encoding,
             collation=self._facts["collation"],
             ctype=self._facts["ctype"],
+            provider=self._facts["provider"],
+            locale=self._facts["locale"],
             size=self.size,
             migration=migration,
             roles=[role["name"] for role in roles],

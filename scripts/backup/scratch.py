@@ -33,6 +33,11 @@ _TIME = "%Y%m%d%H%M%S"
 _ABANDONED = timedelta(days=1)
 _ANYWHERE = "C.UTF-8"
 """A locale that every server has."""
+_PROVIDED = {
+    "i": "locale_provider icu icu_locale %5$L",
+    "b": "locale_provider builtin builtin_locale %5$L",
+}
+"""How a database is made whose locale is not the C library's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class Wanted:
         encoding: Its encoding.
         collation: Its collation, if the server has that.
         ctype: Likewise.
+        provider: What knows its locale, as `scripts.backup.contents.Contents` has it.
+        locale: Its locale, unless the C library knows it.
         roles: Roles that its objects name.
         policy_roles: Of these, the ones without which its policies can't be made.
     """
@@ -52,6 +59,8 @@ class Wanted:
     encoding: str = "UTF8"
     collation: str = _ANYWHERE
     ctype: str = _ANYWHERE
+    provider: str = "c"
+    locale: str = ""
     roles: Sequence[str] = ()
     policy_roles: Sequence[str] = ()
 
@@ -139,20 +148,28 @@ async def _throw_away(run: Run[VerifySettings], found: Sequence[Programs], wante
 
 
 async def _create(connection: "Connection[Record]", name: str, wanted: Wanted) -> None:
+    provided = _PROVIDED.get(wanted.provider, "")
     # The source's locale, for indexes and generated columns may depend on it; a server that doesn't know it will do.
     for collation, ctype in ((wanted.collation, wanted.ctype), (_ANYWHERE, _ANYWHERE), ("C", "C")):
         try:
             await connection.execute(
                 await connection.fetchval(
-                    "select format('create database %I template template0 encoding %L lc_collate %L lc_ctype %L',"
-                    " $1::text, $2::text, $3::text, $4::text)",
+                    "select format('create database %I template template0 encoding %L lc_collate %L lc_ctype %L"
+                    f" {provided}', $1::text, $2::text, $3::text, $4::text, $5::text)",
                     name,
                     wanted.encoding,
                     collation,
                     ctype,
+                    wanted.locale,
                 )
             )
-        except (asyncpg.WrongObjectTypeError, asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectError):
+        except (
+            asyncpg.WrongObjectTypeError,
+            asyncpg.InvalidParameterValueError,
+            asyncpg.UndefinedObjectError,
+            asyncpg.FeatureNotSupportedError,
+        ):
             continue
         return
-    raise JobError(Exit.FAILED, f"the scratch server can't make a database of the encoding {wanted.encoding}")
+    locale = f" and the locale {wanted.locale}" if provided else ""
+    raise JobError(Exit.TOOL, f"the scratch server can't make a database of the encoding {wanted.encoding}{locale}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Proof
+from scripts.dev.generate import SCALES, create
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.embedded.programs import psql
 from scripts.job.exits import Exit, JobError
@@ -173,6 +174,25 @@ def test_a_scratch_server_without_the_roles_of_policies_is_refused_and_calls_no_
         assert jobs.verify(**elsewhere).code == Exit.OK
     finally:
         psql(live_url, "drop role visitor")
+
+
+def test_a_database_whose_locale_is_postgresqls_own_is_verified_in_one_like_it(
+    jobs: Jobs, postgres: EmbeddedPostgres
+) -> None:
+    locale = "locale_provider builtin builtin_locale 'C.UTF-8' lc_collate 'C' lc_ctype 'C'"
+    postgres.psql(f"create database accented template template0 encoding 'UTF8' {locale}")
+    try:
+        create(postgres.url("accented"), "live", SCALES["small"], seed=1)
+        postgres.psql(
+            "create table t (x text, low text generated always as (lower(x)) stored); insert into t values ('ÉÄ')",
+            "accented",
+        )
+        assert jobs.backup(postgres.url("accented")).code == Exit.OK
+        assert postgres.psql("select low from t", "accented") == "éä"
+    finally:
+        postgres.drop_database("accented")
+    ended = jobs.verify()
+    assert ended.code == Exit.OK, ended.error
 
 
 def test_a_scratch_server_that_is_too_old_is_refused(jobs: Jobs, backup: Path, postgres17: EmbeddedPostgres) -> None:
