@@ -1,5 +1,6 @@
 """A backup store in an S3 bucket, of Amazon's or any other service that speaks its protocol."""
 
+import errno
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ _TROUBLE = {
     "ValueError": "the endpoint is not a URL: set AWS_ENDPOINT_URL",
 }
 """What an operator can do about an S3 error code or a botocore exception, by its name."""
+_REFUSED = {"AccessDenied", "InvalidObjectState"}
+"""The codes that may be one object's own."""
 
 
 def trouble(error: Exception) -> str:
@@ -104,13 +107,15 @@ class S3Store(BackupStore):
         self._client: S3Client | None = None
         self._page_size = page_size
 
-    def list_backups(self, now: float, *, patience: float = math.inf) -> Listing:
+    def list_backups(self, now: float, *, patience: float = math.inf, lenient: bool = False) -> Listing:
         """See `BackupStore.list_backups`."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 -- as in s3_client
 
         # `from None`: as `trouble` says of their messages.
         try:
-            return super().list_backups(now, patience=patience)
+            return super().list_backups(now, patience=patience, lenient=lenient)
+        except PermissionError as error:
+            words = f"{error.filename}: {error.strerror}"
         except (ClientError, BotoCoreError, ValueError) as error:
             words = trouble(error)
         raise StoreError(f"S3 bucket {self._bucket}: {words}")
@@ -142,3 +147,8 @@ class S3Store(BackupStore):
                 return body.read()
         except client.exceptions.NoSuchKey as error:
             raise FileNotFoundError(name) from error
+        except client.exceptions.ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in _REFUSED:
+                raise
+            words = trouble(error)
+        raise PermissionError(errno.EACCES, words, name)

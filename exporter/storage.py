@@ -85,17 +85,18 @@ class BackupStore(ABC):
 
     @abstractmethod
     def _read(self, name: str) -> bytes:
-        """Read a file; FileNotFoundError if it is gone."""
+        """Read a file; FileNotFoundError if it is gone, PermissionError if this one may not be read."""
 
-    def list_backups(self, now: float, *, patience: float = math.inf) -> Listing:
+    def list_backups(self, now: float, *, patience: float = math.inf, lenient: bool = False) -> Listing:
         """List the backups, reading only those manifests and proofs that are new since the last listing.
 
         Args:
             now: The time, as a Unix timestamp in seconds.
             patience: Seconds after which to give up. What was read by then need not be read again.
+            lenient: Count too few, and tell, rather than to fail, if a manifest is there that may not be read.
 
         Raises:
-            StoreError: The store or a manifest in it cannot be read.
+            StoreError: The store, a manifest or a proof cannot be read.
         """
         deadline = time.monotonic() + patience
         files: dict[str, Entry] = {}
@@ -106,6 +107,7 @@ class BackupStore(ABC):
         self._documents = {file: held for file, held in self._documents.items() if files.get(file.name) == file}
         backups: list[Backup] = []
         rejected: list[Rejected] = []
+        refused: list[PermissionError] = []
         for name in files:
             if name.endswith(PROOF_SUFFIX) or not name.endswith(MANIFEST_SUFFIX):
                 continue
@@ -116,6 +118,10 @@ class BackupStore(ABC):
             except ManifestError as error:
                 rejected.append(Rejected(name, str(error)))
                 continue
+            except PermissionError as error:
+                refused.append(error)
+                rejected.append(Rejected(name, f"it cannot be read ({error.strerror})"))
+                continue
             verified_at = None
             try:
                 verified_at = self._verified_at(manifest, files, now)
@@ -124,6 +130,8 @@ class BackupStore(ABC):
             database = manifest.extra.get(_DATABASE)
             named = database if isinstance(database, str) else None
             backups.append(Backup(replace(manifest, extra={}), verified_at, named))
+        if refused and not (lenient and backups):
+            raise refused[0]
         backups.sort(key=lambda backup: backup.manifest.finished_at)
         return Listing(tuple(backups), tuple(rejected))
 
@@ -193,10 +201,10 @@ class LocalStore(BackupStore):
         super().__init__()
         self._directory = directory
 
-    def list_backups(self, now: float, *, patience: float = math.inf) -> Listing:
+    def list_backups(self, now: float, *, patience: float = math.inf, lenient: bool = False) -> Listing:
         """See `BackupStore.list_backups`."""
         try:
-            return super().list_backups(now, patience=patience)
+            return super().list_backups(now, patience=patience, lenient=lenient)
         except FileNotFoundError as error:
             raise StoreError(
                 f"the backup directory {self._directory} does not exist: create it, or set BACKUP_DIR"

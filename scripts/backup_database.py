@@ -22,7 +22,7 @@ from scripts.backup.programs import Programs, choose, installed
 from scripts.backup.retention import expired
 from scripts.backup.sealing import Facts, seal
 from scripts.backup.settings import BackupSettings
-from scripts.backup.shelves import LocalShelf, Shelf, name_at, open_shelves
+from scripts.backup.shelves import LocalShelf, Shelf, name_at, open_offsite
 from scripts.job.commands import JobCommand, dry_run_option, json_option
 from scripts.job.exits import Exit, JobError
 from scripts.job.failures import explain
@@ -35,7 +35,7 @@ _CLOCKS_APART = timedelta(hours=1)
 async def work(run: Run[BackupSettings]) -> Outcome:
     """Back up the database, here and off site, and delete backups that are too old."""
     settings = run.settings
-    local, offsite = open_shelves(settings)
+    local = LocalShelf(settings.backup_directory)
     name = name_at(run.started_at, encrypted=bool(age.split(settings.age_recipients)))
     async with run.connect() as connection, snapshot(connection, lock_seconds=settings.lock_seconds) as moment:
         tables = moment.tables
@@ -49,7 +49,10 @@ async def work(run: Run[BackupSettings]) -> Outcome:
         await _check_space(run, local, moment)
         if run.dry_run:
             coming = Manifest(name, "0" * 64, 1, run.started_at, run.started_at)
-            plan = {shelf.location: await _expire(run, shelf, coming, moment.database) for shelf in (local, *offsite)}
+            plan = {
+                shelf.location: await _expire(run, shelf, coming, moment.database)
+                for shelf in (local, *open_offsite(settings))
+            }
             details = {"name": name, "client": programs.version, "compression": compression, "would_delete": plan}
             return Outcome(len(tables), details)
         await local.clean(run.started_at)
@@ -71,30 +74,30 @@ async def work(run: Run[BackupSettings]) -> Outcome:
         await local.remove(name)
         raise
     run.log.info("the backup is complete", name=name, size=written.size, location=str(settings.backup_directory))
-    for shelf in offsite:
-        try:
+    try:
+        # Not before: a bucket that is configured wrongly must not cost the backup that is here.
+        shelves = [local, *open_offsite(settings)]
+        for shelf in shelves[1:]:
             await shelf.clean(run.started_at)
             await shelf.upload(settings.backup_directory / name, manifest, text)
-        except JobError as error:
-            raise JobError(
-                error.exit,
-                f"the backup is complete in {settings.backup_directory}, but not off site: {error}",
-                {"name": name, "size": written.size, "locations": [local.location]},
-            ) from error
-        run.log.info("the backup is off site", location=shelf.dumps.location)
+            run.log.info("the backup is off site", location=shelf.dumps.location)
+    except JobError as error:
+        raise JobError(
+            error.exit,
+            f"the backup is complete in {settings.backup_directory}, but not off site: {error}",
+            {"name": name, "size": written.size, "locations": [local.location]},
+        ) from error
     made = {
         "name": name,
         "size": written.size,
         "sha256": written.sha256,
         "compression": compression,
         "rows": sum(table.rows for table in contents.tables.values()),
-        "locations": [shelf.location for shelf in (local, *offsite)],
+        "locations": [shelf.location for shelf in shelves],
         "warnings": written.warnings,
     }
     try:
-        deleted = {
-            shelf.location: await _expire(run, shelf, manifest, contents.database) for shelf in (local, *offsite)
-        }
+        deleted = {shelf.location: await _expire(run, shelf, manifest, contents.database) for shelf in shelves}
     except (StoreError, JobError) as error:
         failure = explain(error)
         message = f"the backup is complete, but what is too old can't be deleted: {failure}"
@@ -187,7 +190,10 @@ async def _dump(
             raise
     contents = reading.result()
     after = await moment.sequences()
-    sequences = {name: (low, after.get(name, low)) for name, (low, _) in contents.sequences.items()}
+    sequences = {}
+    for name, (before, _) in contents.sequences.items():
+        value, descends = after.get(name, (before, False))
+        sequences[name] = (value, before) if descends else (before, value)
     return replace(contents, sequences=sequences), writing.result()
 
 

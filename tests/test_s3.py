@@ -8,10 +8,11 @@ from threading import Thread
 
 import pytest
 
+from exporter.manifests import MANIFEST_SUFFIX
 from exporter.s3 import S3Store
 from exporter.storage import StoreError
 from scripts.embedded.processes import free_port
-from tests.storing import KEY, NOW, SECRET, hung_server, moto, path_style, use_s3
+from tests.storing import HOUR, KEY, NOW, SECRET, backup, hung_server, moto, path_style, upload, use_s3
 
 
 def trouble(store: S3Store) -> str:
@@ -73,3 +74,22 @@ def test_an_error_of_the_server_is_told_by_its_code_only(monkeypatch: pytest.Mon
         use_s3(monkeypatch, f"http://127.0.0.1:{server.server_port}")
         assert trouble(S3Store("b", client=path_style)) == "S3 bucket b: it answered with status 500 InternalError"
         server.shutdown()
+
+
+def test_a_manifest_in_cold_storage_is_named_and_passed_over_by_who_need_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with moto() as server:
+        use_s3(monkeypatch, server.url)
+        client = path_style()
+        client.create_bucket(Bucket="bucket")
+        upload(client, "bucket", backup("a.dump", age=960 * HOUR) | backup("b.dump"))
+        manifest = "a.dump" + MANIFEST_SUFFIX
+        client.put_object(
+            Bucket="bucket", Key=manifest, Body=backup("a.dump", age=960 * HOUR)[manifest], StorageClass="GLACIER"
+        )
+        store = S3Store("bucket", client=path_style)
+        assert f"S3 bucket bucket: {manifest}: it lies in cold storage" in trouble(store)
+        listing = store.list_backups(NOW, lenient=True)
+        assert [found.manifest.name for found in listing.backups] == ["b.dump"]
+        assert [(found.file, "cold storage" in found.reason) for found in listing.rejected] == [(manifest, True)]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+from exporter.logs import get_logger
 from exporter.metrics import CollectError, Family, Sample
 from exporter.storage import BackupStore, Listing, Rejected, StoreError
 
@@ -45,7 +46,8 @@ class BackupsSource:
     """One store's backups.
 
     A scrape waits for the listing up to the time limit. A listing that takes longer goes on, alone, for
-    a while: when it ends it serves the scrapes that come while it is fresh.
+    a while: when it ends it serves the scrapes that come while it is fresh. What looks like a backup and is none is
+    logged once.
 
     Args:
         store: The store; it is listed in a thread, by one at a time.
@@ -72,11 +74,7 @@ class BackupsSource:
         self._beside = beside
         self._flight: asyncio.Task[Listing] | None = None
         self._landed: tuple[float, Listing] | None = None
-
-    @property
-    def rejected(self) -> tuple[Rejected, ...]:
-        """What looked like a backup in the last listing and is none; empty if that failed."""
-        return self._landed[1].rejected if self._landed else ()
+        self._told: tuple[Rejected, ...] = ()
 
     async def collect(self, now: float) -> Sequence[Sample]:
         """Publish what the store holds; of an empty one only that it holds 0.
@@ -142,5 +140,14 @@ class BackupsSource:
 
     def _land(self, now: float, flight: "asyncio.Task[Listing]") -> None:
         self._flight = None
-        failed = flight.cancelled() or flight.exception() is not None
-        self._landed = None if failed else (now, flight.result())
+        if flight.cancelled() or flight.exception() is not None:
+            self._landed = None
+            return
+        listing = flight.result()
+        self._landed = (now, listing)
+        for rejected in listing.rejected:
+            if rejected not in self._told:
+                get_logger("exporter").warning(
+                    "this is no backup", location=self._store.location, file=rejected.file, reason=rejected.reason
+                )
+        self._told = listing.rejected

@@ -134,7 +134,7 @@ async def write_dump(
         meter: Is told how many bytes it has written.
 
     Raises:
-        JobError: It failed (FAILED, TOOL), it hung (TIMEOUT), or its dump is not whole (NOT_VERIFIED).
+        JobError: It failed (FAILED, TOOL, UNREACHABLE), it hung (TIMEOUT), or its dump is not whole (NOT_VERIFIED).
         OSError: The file can't be written.
     """
     dumper_words = [
@@ -197,7 +197,7 @@ async def _pump(
 
 def _check(dumper: Child, checker: Child, tables: Mapping[str, bytes]) -> None:
     if dumper.process.returncode:
-        raise JobError(Exit.FAILED, dumper.complaint())
+        raise dumper.failure(Exit.FAILED)
     if checker.process.returncode:
         raise JobError(Exit.NOT_VERIFIED, f"the dump can't be read: {checker.complaint()}")
     read = set(_READ.findall(checker.said()))

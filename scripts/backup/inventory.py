@@ -55,8 +55,8 @@ class Snapshot:
         self.large_objects: int = facts["large_objects"]
         self.clock_ahead: timedelta = datetime.now(UTC) - facts["now"]
 
-    async def sequences(self) -> dict[str, int]:
-        """Return each sequence's next value, as it is now: sequences are in no snapshot."""
+    async def sequences(self) -> dict[str, tuple[int, bool]]:
+        """Return each sequence's next value as it is now, for sequences are in no snapshot, and whether it descends."""
         found = await self._connection.fetch(catalog.SEQUENCES)
         # Numeric, for the next value of one that is at its end is no bigint.
         parts = [
@@ -65,7 +65,7 @@ class Snapshot:
             for index, sequence in enumerate(found)
         ]
         rows = await self._connection.fetch(" union all ".join(parts)) if parts else []
-        return {found[row["index"]]["name"]: int(row["next"]) for row in rows}
+        return {found[row["index"]]["name"]: (int(row["next"]), found[row["index"]]["step"] < 0) for row in rows}
 
     async def objects(self) -> dict[str, dict[str, str]]:
         """Return the definition of every object, and whose it is, by kind and name."""
@@ -116,7 +116,7 @@ class Snapshot:
             grants=around.grants,
             large_objects=self.large_objects,
             tables=tables,
-            sequences={name: (value, value) for name, value in before.items()},
+            sequences={name: (value, value) for name, (value, _) in before.items()},
             objects=objects,
         )
 

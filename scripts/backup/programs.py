@@ -24,6 +24,23 @@ from scripts.job.exits import Exit, JobError
 GRACE_SECONDS = 5.0
 """How long a program may take to end when it is told to."""
 
+_CAUSES = (
+    (
+        Exit.NO_SPACE,
+        re.compile(
+            r": ERROR:  could not .*: (No space left on device|Disk quota exceeded|File too large)$", re.MULTILINE
+        ),
+    ),
+    (
+        Exit.UNREACHABLE,
+        re.compile(
+            r"\bconnection to server .* failed: |\bserver closed the connection unexpectedly$|"
+            r"FATAL:  terminating connection |\bSSL connection has been closed unexpectedly$",
+            re.MULTILINE,
+        ),
+    ),
+)
+"""Lines by which libpq and the server say what is no fault of a dump: PostgreSQL's `fe-connect.c`, `md.c`."""
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)([.\w]*)")
 _PROBE_SECONDS = 10.0
 _SYSTEM = Path("/usr/lib/postgresql")
@@ -184,6 +201,15 @@ class Child:
         end = f"was ended by signal {-status}" if status is not None and status < 0 else f"ended with status {status}"
         return f"{self._name} {end}{': ' if words else ''}{words.removeprefix(f'{self._name}: ')[:500]}"
 
+    def failure(self, otherwise: Exit) -> JobError:
+        """Return what its end means to the job.
+
+        Args:
+            otherwise: How the job ends, unless it was the disk of the server or the connection to it that failed.
+        """
+        said = self.said()
+        return JobError(next((end for end, cause in _CAUSES if cause.search(said)), otherwise), self.complaint())
+
     async def wait(self) -> int:
         """Wait for its end and return its status, negative for a signal."""
         return await asyncio.to_thread(self.process.wait)
@@ -253,12 +279,12 @@ async def run_program(
     Args:
         argv: The program and its arguments, none of them secret.
         environment: Its whole environment.
-        failure: How the job ends if it fails.
+        failure: How the job ends if it fails for no reason that has a code of its own.
         stdin: An open file to read from.
 
     Raises:
-        JobError: It failed, or can't be executed (TOOL).
+        JobError: It failed, or can't be executed (TOOL); NO_SPACE and UNREACHABLE are the server's.
     """
     with start(argv, environment, stdin=subprocess.DEVNULL if stdin is None else stdin) as child:
         if await child.wait():
-            raise JobError(failure, child.complaint())
+            raise child.failure(failure)

@@ -70,7 +70,8 @@ class Shelf:
         Raises:
             exporter.storage.StoreError: It can't be listed.
         """
-        return await asyncio.to_thread(self._store.list_backups, time.time())
+        # What can't be read is kept by retention, and must not stop a backup.
+        return await asyncio.to_thread(self._store.list_backups, time.time(), lenient=True)
 
     async def work(self, task: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
         """Do something with its objects in a thread, which ends soon if this is cancelled."""
@@ -260,10 +261,19 @@ def open_s3(settings: BackupsSettings) -> Shelf:
     return Shelf(S3Store(settings.s3_bucket, settings.s3_prefix, client=lambda: dumps.client), dumps, documents)
 
 
+def open_offsite(settings: BackupsSettings) -> list[Shelf]:
+    """Return the shelf in the bucket, if one is configured.
+
+    Raises:
+        JobError: No S3 client can be made of boto3's own configuration.
+    """
+    return [open_s3(settings)] if settings.s3_bucket else []
+
+
 def open_shelves(settings: BackupsSettings) -> tuple[LocalShelf, list[Shelf]]:
     """Return the shelves that are configured: the local one, and that in the bucket if there is one.
 
     Raises:
         JobError: No S3 client can be made of boto3's own configuration.
     """
-    return LocalShelf(settings.backup_directory), [open_s3(settings)] if settings.s3_bucket else []
+    return LocalShelf(settings.backup_directory), open_offsite(settings)

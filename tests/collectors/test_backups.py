@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.collectors.backups import LAST_VERIFIED, BackupsSource
 from exporter.metrics import CollectError, Sample
@@ -88,12 +89,18 @@ async def test_a_backup_that_was_finished_a_moment_ahead_has_age_0(store: Memory
     assert values(await BackupsSource(store).collect(NOW))["backup_age_seconds s3"] == 0
 
 
-async def test_what_was_rejected_can_be_told(store: MemoryStore) -> None:
+async def test_what_looks_like_a_backup_and_is_none_is_logged_once(store: MemoryStore) -> None:
     store.files = backup("a.dump") | {"b.dump.json": b"{"}
     source = BackupsSource(store)
-    assert not source.rejected
-    await source.collect(NOW)
-    assert source.rejected == (("b.dump.json", "there is no dump beside it"),)
+    with capture_logs() as logs:
+        for _ in range(2):
+            await source.collect(NOW)
+    assert logs == [
+        {
+            "event": "this is no backup", "log_level": "warning", "location": "s3",
+            "file": "b.dump.json", "reason": "there is no dump beside it",
+        }
+    ]  # fmt: skip
 
 
 async def test_a_bucket_is_published_like_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +141,6 @@ async def test_a_store_that_fails_publishes_nothing_until_it_is_listed_again(sto
     for _ in range(2):
         with pytest.raises(CollectError, match="broken"):
             await source.collect(NOW + 60)
-    assert not source.rejected
     store.error = None
     assert values(await source.collect(NOW + 61))["backups s3"] == 1
 

@@ -18,8 +18,9 @@ from scripts.backup.sealing import unseal
 from scripts.backup.shelves import name_at
 from scripts.dev.generate import SCALES, create
 from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.programs import psql
 from scripts.job.exits import Exit
-from tests.scripts.backing import Jobs
+from tests.scripts.backing import Jobs, opened
 from tests.scripts.fakes import programs
 
 
@@ -247,6 +248,19 @@ def test_a_database_without_the_schema_public_and_with_a_sequence_at_its_end_is_
         assert restored.code == Exit.OK, restored.error
     finally:
         postgres.drop_database("again")
+
+
+def test_a_sequence_that_goes_down_may_be_used_while_the_backup_runs(
+    jobs: Jobs, live_url: str, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    psql(live_url, "create sequence down increment -2 maxvalue 100 start 100; select nextval('down')")
+    use = f"{postgres.bin('psql')} -qXc \"select nextval('down') from generate_series(1, 3)\" >/dev/null"
+    fake = programs(tmp_path, postgres, pg_dump=f'sleep 0.5; {use}; $REAL "$@"; status=$?; {use}; exit $status')
+    assert jobs.backup(live_url, UNIONCORE_PG_BIN=str(fake)).code == Exit.OK
+    _, facts = opened(jobs.backups / jobs.names()[0])
+    assert facts.contents.sequences["public.down"] == (86, 98)
+    verified = jobs.verify()
+    assert verified.code == Exit.OK, verified.error
 
 
 def test_what_pg_dump_warns_of_is_told(jobs: Jobs, live_url: str, postgres: EmbeddedPostgres, tmp_path: Path) -> None:

@@ -184,6 +184,11 @@ def test_a_bucket_that_is_not_there_or_refuses_is_told(off_site: OffSite, live_u
     assert OLD in jobs.names()
 
 
+def test_a_bucket_that_is_configured_wrongly_costs_no_backup_here(off_site: OffSite, live_url: str) -> None:
+    off_site.jobs.use(AWS_ENDPOINT_URL="no url")
+    assert "the endpoint is not a URL" in fail(off_site, live_url).error
+
+
 def test_verify_fetches_from_off_site_and_proves_both(jobs: Jobs, live_url: str, client: S3Client, bucket: str) -> None:
     name = jobs.backup(live_url).details["name"]
     ended = jobs.verify()

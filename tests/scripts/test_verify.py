@@ -1,9 +1,11 @@
 """A backup is proven by a restore that brought back everything, and by nothing less."""
 
 import json
+import resource
 import shutil
 import signal
 import subprocess
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,6 +195,37 @@ def test_a_database_whose_locale_is_postgresqls_own_is_verified_in_one_like_it(
         postgres.drop_database("accented")
     ended = jobs.verify()
     assert ended.code == Exit.OK, ended.error
+
+
+def test_a_scratch_server_whose_disk_is_full_says_nothing_of_the_backup(jobs: Jobs, live_url: str) -> None:
+    psql(live_url, "create table wide as select repeat(md5(id::text), 50) as words from generate_series(1, 20000) id")
+    assert jobs.backup(live_url).code == Exit.OK
+    assert jobs.verify().code == Exit.OK
+    (name,) = jobs.names()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As large as a file of the server's log.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 20, limits[1]))
+    try:
+        small = EmbeddedPostgres()
+        small.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with closing(small):
+        ended = jobs.verify(UNIONCORE_SCRATCH_URL=small.url("postgres"))
+    assert (ended.code, "File too large" in ended.error) == (Exit.NO_SPACE, True), ended.error
+    assert (jobs.backups / (name + PROOF_SUFFIX)).exists()
+
+
+def test_a_scratch_server_that_dies_says_nothing_of_the_backup(jobs: Jobs, backup: Path, tmp_path: Path) -> None:
+    assert jobs.verify().code == Exit.OK
+    with EmbeddedPostgres() as server:
+        stop = f'kill -9 $(head -1 {server.data}/postmaster.pid); sleep 1; exec $REAL "$@"'
+        ended = jobs.verify(
+            UNIONCORE_SCRATCH_URL=server.url("postgres"),
+            UNIONCORE_PG_BIN=str(programs(tmp_path, server, pg_restore=stop)),
+        )
+    assert ended.code == Exit.UNREACHABLE, ended.error
+    assert Path(f"{backup}{PROOF_SUFFIX}").exists()
 
 
 def test_a_scratch_server_that_is_too_old_is_refused(jobs: Jobs, backup: Path, postgres17: EmbeddedPostgres) -> None:
