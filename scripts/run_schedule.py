@@ -26,9 +26,10 @@ Examples:
 def command(*, now: bool) -> None:
     """Run the jobs at their times, until SIGTERM.
 
-    A cron for containers: it stays in the foreground and needs no root, jobs have its environment and its output. As
-    long as it is not stuck it touches schedule.alive in UNIONCORE_SPOOL_DIR, four times a minute. On a machine without
-    Docker, cron (scripts/crontab.example) or systemd (docs/systemd/) does the same.
+    A cron for containers: it stays in the foreground and needs no root, jobs have its environment and its output. A
+    run that was missed while it was not running is made up for a minute after its start. As long as it is not stuck it
+    touches schedule.alive in UNIONCORE_SPOOL_DIR, four times a minute. On a machine without Docker, cron
+    (scripts/crontab.example) or systemd (docs/systemd/) does the same.
     """
     settings = load(ScheduleSettings)
     schedule = Schedule(

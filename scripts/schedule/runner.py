@@ -2,13 +2,18 @@
 
 Times follow cronsim, which is to say Debian's cron: at a change to daylight saving time nothing that has a fixed time
 runs twice, or not at all. A job never runs beside itself: a time that comes while it still runs is passed over.
+
+A run that was missed while this did not run, or that ended because this was told to end, is made up for after the next
+start, once: as systemd's `Persistent=` does, by a file whose time is that of the last run's beginning.
 """
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,6 +22,8 @@ from cronsim import CronSim
 
 BEAT_SECONDS = 15.0
 """How often the clock is looked at: it may be set, or the machine be asleep, in between."""
+CATCH_UP = timedelta(minutes=1)
+"""How long after the start what was missed is made up for: what it needs may have been started just now, too."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -27,7 +34,7 @@ class Schedule:
     Args:
         times: When each command runs: its words, and a time as in a crontab.
         zone: The zone of the times.
-        heartbeat: A file that is touched every `BEAT_SECONDS`.
+        heartbeat: A file that is touched every `BEAT_SECONDS`; beside it is kept when each command began last.
         log: A structlog logger.
         program: What the commands' words are appended to.
     """
@@ -77,17 +84,16 @@ class Schedule:
 
     async def _beat(self) -> None:
         while True:
-            try:
-                self._heartbeat.parent.mkdir(parents=True, exist_ok=True)
-                self._heartbeat.touch()
-            except OSError as error:
-                # Whoever looks at it sees that it is old; the next one may succeed.
-                self._log.error("no heartbeat", error=str(error))
+            # If it can't be, whoever looks at it sees that it is old; the next one may succeed.
+            self._touch(self._heartbeat)
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _repeat(self, command: str, cron: str) -> None:
         while not self._ending.is_set():
             due = next(CronSim(cron, self._now()))
+            if self._missed(command, cron):
+                due = min(due, self._now() + CATCH_UP)
+                self._log.warning("missed a run, and makes up for it", command=command)
             self._log.info("next", command=command, at=due.isoformat(timespec="minutes"))
             while (left := due.timestamp() - self._now().timestamp()) > 0:
                 if await self._ended_within(min(left, BEAT_SECONDS)):
@@ -98,6 +104,26 @@ class Schedule:
 
     def _now(self) -> datetime:
         return datetime.now(self._zone)
+
+    def _missed(self, command: str, cron: str) -> bool:
+        stamp = self._stamp(command)
+        try:
+            began = datetime.fromtimestamp(stamp.stat().st_mtime, self._zone)
+        except OSError:
+            # From here on it can miss one.
+            self._touch(stamp)
+            return False
+        return next(CronSim(cron, began)) <= self._now()
+
+    def _stamp(self, command: str) -> Path:
+        return self._heartbeat.with_name(f"schedule.{command.partition(' ')[0]}.began")
+
+    def _touch(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError as error:
+            self._log.error("can't be written", file=str(path), error=error.strerror)
 
     async def _ended_within(self, seconds: float) -> bool:
         try:
@@ -110,6 +136,9 @@ class Schedule:
         if self._ending.is_set():
             return
         self._log.info("begins", command=command)
+        stamp = self._stamp(command)
+        before = stamp.stat().st_mtime if stamp.exists() else 0.0
+        self._touch(stamp)
         # A session of its own: Ctrl-C at a terminal reaches it once, by us.
         try:
             process = await asyncio.create_subprocess_exec(
@@ -126,3 +155,7 @@ class Schedule:
             self._running.discard(process)
         say = self._log.error if status else self._log.info
         say("ended", command=command, exit=status)
+        if status and self._ending.is_set() and before:
+            # It was told to end because this is ending: the next start makes up for it.
+            with suppress(OSError):
+                os.utime(stamp, (before, before))

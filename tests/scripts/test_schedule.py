@@ -110,6 +110,54 @@ async def test_a_clock_that_was_ahead_when_it_began_makes_it_miss_nothing(
     await running
 
 
+@pytest.mark.parametrize(
+    ("after", "made_up"), [(timedelta(hours=-30), True), (timedelta(minutes=-1), False), (timedelta(days=9), False)]
+)
+async def test_a_run_that_was_missed_is_made_up_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: timedelta, made_up: bool
+) -> None:
+    monkeypatch.setattr(runner, "CATCH_UP", timedelta(seconds=0.1))
+    began(tmp_path, after)
+    log = tmp_path / "log"
+    for _ in range(2):
+        running = asyncio.create_task(schedule(tmp_path, f"echo $2 >>{log}", times=daily()).run())
+        await asyncio.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
+    assert lines(log) == ["latest"] * made_up
+
+
+async def test_the_first_start_has_missed_nothing_and_a_run_that_is_ended_with_the_schedule_has_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "CATCH_UP", timedelta(seconds=0.1))
+    log = tmp_path / "log"
+    for count in range(3):
+        work = schedule(tmp_path, f"echo begins >>{log}; exec sleep 60", times=daily())
+        running = asyncio.create_task(work.run())
+        await asyncio.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
+        assert lines(log) == ["begins"] * count
+        if not count:
+            began(tmp_path, timedelta(hours=-30))
+
+
+def daily() -> dict[str, str]:
+    """A job that is due once a day, and was so five minutes ago."""
+    due = datetime.now(UTC) - timedelta(minutes=5)
+    return {"job latest": f"{due.minute} {due.hour} * * *"}
+
+
+def began(directory: Path, after: timedelta) -> None:
+    """Say that its last run began so long from now."""
+    stamp = directory / "spool" / "schedule.job.began"
+    stamp.parent.mkdir(exist_ok=True)
+    stamp.touch()
+    at = (datetime.now(UTC) + after).timestamp()
+    os.utime(stamp, (at, at))
+
+
 def test_a_time_that_is_none_is_an_error_that_names_the_variable() -> None:
     wrong = {"UNIONCORE_SCHEDULE_BACKUP": "at two", "UNIONCORE_SCHEDULE_VERIFY": "0 25 * * *"}
     result = CliRunner().invoke(command, env=wrong)
