@@ -22,7 +22,16 @@ from pydantic import FiniteFloat, TypeAdapter
 from exporter.files import write_durably
 from exporter.storage import CLOCK_SKEW
 
-KNOWN_JOBS = ("archive", "archive-delete", "backup", "cleanup", "restore", "restore-archive", "verify")
+KNOWN_JOBS = (
+    "archive",
+    "archive-delete",
+    "archive-verify",
+    "backup",
+    "cleanup",
+    "restore",
+    "restore-archive",
+    "verify",
+)
 MAX_SERIES = 500
 """How many series the store holds at most: every push rewrites them all."""
 

@@ -6,7 +6,7 @@ import sys
 import click
 
 from exporter.settings import load
-from scripts.archive import delete, export, guard, show
+from scripts.archive import check, delete, export, guard, show
 from scripts.archive.settings import ArchiveSettings, DeleteSettings, ListSettings
 from scripts.job.commands import JobCommand, dry_run_option, json_option
 from scripts.job.frame import run_job
@@ -28,6 +28,7 @@ Examples:
   DATABASE_URL=postgresql://... unioncore-ops archive
   S3_BUCKET=unioncore-archive ARCHIVE_THRESHOLD_DAYS=400 unioncore-ops archive --dry-run
   unioncore-ops archive list
+  unioncore-ops archive verify
   UNIONCORE_AUDIT_RETENTION_DAYS=1095 unioncore-ops archive install-guard --job-role unioncore_archiver
   UNIONCORE_AUDIT_RETENTION_DAYS=1095 unioncore-ops archive --delete --dry-run
 
@@ -94,6 +95,28 @@ def list_chunks(*, as_json: bool) -> None:
             time_limit=settings.archive_seconds,
             locked=False,
             report=False,
+            as_json=as_json,
+        )
+    )
+
+
+@command.command("verify", cls=JobCommand)
+@json_option
+def verify_chunks(*, as_json: bool) -> None:
+    """Read the whole archive, and compare every file with its manifest.
+
+    `archive` itself looks at the sizes of old files only: run this now and then, for events that are deleted from the
+    database are nowhere else. Files of the classes GLACIER and DEEP_ARCHIVE can't be read at once: the store is asked
+    for their checksums. A bucket may charge for what is read from it.
+    """
+    settings = load(ListSettings)
+    sys.exit(
+        run_job(
+            "archive-verify",
+            check.check,
+            settings=settings,
+            time_limit=settings.archive_seconds,
+            locked=False,
             as_json=as_json,
         )
     )

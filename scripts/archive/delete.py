@@ -138,18 +138,11 @@ class _Deletion:
         if stored.storage_class not in COLD:
             await self._place.verify(chunk)
             return
-        # It was verified before it became what it is, and can't be read now. So it must be as it was, by the store's
-        # own checksum, or unalterable for as long as the law asks.
-        head = await self._place.objects.in_thread(self._place.objects.head, chunk.name.key)
+        # It must be as it was, by the store's own checksum, or unalterable for as long as the law asks.
+        head = await self._place.ask(chunk)
         legal = chunk.facts.newest + timedelta(days=LEGAL_DAYS)
-        held = head is not None and head.size == chunk.manifest.size and head.sha256 in {None, chunk.manifest.sha256}
-        if not held:
-            raise JobError(
-                Exit.NOT_VERIFIED,
-                f"{self._place.location}/{chunk.name.key} is not what its manifest says: keep the rows",
-            )
-        locked = head is not None and head.locked_until is not None and head.locked_until >= legal
-        if head is not None and head.sha256 is None and not locked and legal > self._now:
+        locked = head.locked_until is not None and head.locked_until >= legal
+        if head.sha256 is None and not locked and legal > self._now:
             raise JobError(
                 Exit.REFUSED,
                 f"{self._place.location}/{chunk.name.key} can't be read back, has no checksum of the store's, and is "

@@ -174,6 +174,24 @@ class Archive:
         found = {"digest": reading.digest, "ids": render_ids(reading.ids)}
         self._compare(key, found, {"digest": facts.digest, "ids": facts.ids}, said)
 
+    async def ask(self, chunk: Chunk) -> Stored:
+        """Ask the store about a file that can't be read at once: it must be of the size and checksum that it was.
+
+        It was verified before it became what it is.
+
+        Returns:
+            What the store says of it; some keep no checksum.
+
+        Raises:
+            ObjectDamagedError: It is not what its manifest says.
+            ObjectError: The store can't be asked.
+        """
+        head = await self.objects.in_thread(self.objects.head, chunk.name.key)
+        manifest = chunk.manifest
+        if head is None or head.size != manifest.size or head.sha256 not in {None, manifest.sha256}:
+            raise ObjectDamagedError(f"{self.location}/{chunk.name.key} is not what its manifest says: keep the rows")
+        return head
+
     def _compare(self, key: str, found: Mapping[str, object], expected: Mapping[str, object], said: str) -> None:
         wrong = [name for name, value in expected.items() if found[name] != value]
         if wrong:

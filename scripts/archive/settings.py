@@ -60,7 +60,7 @@ class ArchiveSettings(StoreSettings):
 
 
 class ListSettings(ArchiveSettings):
-    """What can be configured of `archive list`."""
+    """What can be configured of `archive list` and `archive verify`."""
 
     needs_database: ClassVar[bool] = False
 

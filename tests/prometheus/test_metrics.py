@@ -26,7 +26,7 @@ VALUES = {
     "operation": {"update", "delete", "truncate"},
     "action": {"read", "bulk_read", "create", "update", "delete"},
     "collector": {"audit", "schema", "jobs"},
-    "job_name": {"backup", "verify", "archive", "cleanup", "archive-delete"},
+    "job_name": {"backup", "verify", "archive", "cleanup", "archive-delete", "archive-verify"},
 }
 POSTGRES = {
     "pg_up",

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from exporter.settings import load
-from scripts.archive import delete, export, guard, show
+from scripts.archive import check, delete, export, guard, show
 from scripts.archive.restore import Wanted, restore
 from scripts.archive.settings import ArchiveSettings, DeleteSettings, ListSettings
 from scripts.job.frame import Outcome, Run, run_job
@@ -95,6 +95,9 @@ class Archives:
 
     def show(self) -> Ended:
         return self._run("archive-list", show.show, load(ListSettings))
+
+    def verify(self) -> Ended:
+        return self._run("archive-verify", check.check, load(ListSettings))
 
     def run(self, name: str, work: Callable[[Run[ArchiveSettings]], Awaitable[Outcome]], **variables: str) -> Ended:
         """Run any work as a job that has the archive's lock."""

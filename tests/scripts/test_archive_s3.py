@@ -233,6 +233,11 @@ def test_rows_of_cold_files_stay_if_the_store_says_something_else(
     assert ended.code == Exit.NOT_VERIFIED
     assert "is not what its manifest says: keep the rows" in ended.error
     assert live_log.ids() == before
+    # Nor is the archive called whole then.
+    ended = archives.verify()
+    assert (ended.code, "is not what its manifest says" in ended.error) == (Exit.NOT_VERIFIED, True)
+    cold.s3.faults = []
+    assert archives.verify().code == 0
 
 
 @pytest.mark.parametrize("locked", [False, True])
@@ -245,6 +250,8 @@ def test_rows_of_cold_files_without_a_checksum_are_deleted_only_if_those_are_loc
     assert ended.code == 0, ended.error
     assert archives.install_guard(UNIONCORE_AUDIT_RETENTION_DAYS="30").code == 0
     before = live_log.ids()
+    ended = archives.verify()
+    assert (ended.code, "can't be compared: it can't be read at once" in ended.error) == (Exit.NOT_VERIFIED, True)
     bucket.s3.log.clear()
     ended = archives.delete()
     if locked:

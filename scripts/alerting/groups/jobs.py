@@ -5,7 +5,8 @@ from scripts.alerting.thresholds import DAILY_JOBS, WEEKLY_JOBS
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
 _LAST_RUN = "unioncore_job_last_run_timestamp_seconds"
-_SCHEDULED = "|".join((*DAILY_JOBS, *WEEKLY_JOBS))
+# Those whose failure is a state, which stays until a run succeeds.
+_LASTING = "|".join((*DAILY_JOBS, *WEEKLY_JOBS, "archive-verify"))
 _PERIODS = {DAILY_JOBS: LIMITS.daily_job, WEEKLY_JOBS: LIMITS.weekly_job}
 
 
@@ -14,10 +15,10 @@ GROUP = Group(
     [
         Alert(
             name="UnionCoreJobFailed",
-            # A job on demand had somebody watching it; a day later its failure is history.
+            # Any other job on demand had somebody watching it; a day later its failure is history.
             expr=lines(
-                f'unioncore_job_last_run_succeeded{{job_name=~"{_SCHEDULED}",job_name!="verify"}} == 0',
-                f'or (unioncore_job_last_run_succeeded{{job_name!~"{_SCHEDULED}"}} == 0',
+                f'unioncore_job_last_run_succeeded{{job_name=~"{_LASTING}",job_name!="verify"}} == 0',
+                f'or (unioncore_job_last_run_succeeded{{job_name!~"{_LASTING}"}} == 0',
                 f"  and on (instance, job_name) time() - {_LAST_RUN} < 1d)",
             ),
             wait="1m",
