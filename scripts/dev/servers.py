@@ -10,12 +10,12 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from scripts.dev.binaries import find
-from scripts.embedded.processes import end, free_port, make_directory, remove_directory, spawn
+from scripts.embedded.processes import Closing, end, free_port, make_directory, remove_directory, spawn
 
 if TYPE_CHECKING:
     import subprocess
@@ -27,7 +27,7 @@ class ServerError(RuntimeError):
     """A server did not start or ended by itself; the message holds the end of its log."""
 
 
-class Server:
+class Server(Closing):
     """A child process that serves HTTP: a context manager that starts it, waits until it is ready, and stops it.
 
     Args:
@@ -62,17 +62,6 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         # Only plain HTTP on loopback: no proxy from the environment, no certificates to load.
         self._client = httpx.Client(base_url=self.url, trust_env=False, verify=False, timeout=5)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def pid(self) -> int:

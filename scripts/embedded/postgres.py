@@ -10,10 +10,11 @@ import contextlib
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from scripts.embedded.processes import (
+    Closing,
     descendants,
     end,
     free_port,
@@ -63,7 +64,7 @@ class _PortTakenError(PostgresError):
     """Another process took the port between the look at it and the start."""
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(Closing):
     """One PostgreSQL server on a free port of 127.0.0.1, deleted with its data at the end.
 
     A context manager: entering starts it, leaving stops it and deletes its directory. It dies with the
@@ -99,17 +100,6 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: Path | None = None
         self.password = ""
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def data(self) -> Path:
