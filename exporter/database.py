@@ -20,12 +20,20 @@ from exporter.schema import REFLECT, SHAPE, Schema
 # Read before the counting snapshot (see `exporter.holding.Pulse`). No table is read, no lock on one taken.
 # A crash, after which commits may be gone and transactions' numbers come again, leaves the postmaster as it is; but the
 # recovery resets all statistics, those of the background writer with the moment (PostgreSQL's pgstat_discard_stats).
+# A copy that takes the database's name has its tables' oids, files and counters, but another oid itself.
+# Whoever may read nothing of other sessions may still see which of them have a transaction open.
 _PULSE = text(f"""
 select statement_timestamp() as now, {SHAPE} as shape, pg_current_snapshot()::text as snapshot,
        not pg_is_in_recovery() as settled, current_setting('track_counts')::boolean as track_counts,
-       concat(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time(),
-              pg_stat_get_db_stat_reset_time(d.oid)) as epoch,
+       concat_ws(' ', d.oid, pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time(),
+                 pg_stat_get_db_stat_reset_time(d.oid)) as epoch,
+       array(select l.virtualxid
+               from pg_catalog.pg_locks l join pg_catalog.pg_stat_get_activity(null) a on a.pid = l.pid
+              where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and l.pid <> pg_backend_pid()
+                and a.datid = (select oid from pg_catalog.pg_database where datname = current_database())) as open,
        c.relname as table_name, c.oid::bigint as table_oid, c.relfilenode::bigint as filenode,
+       c.relkind in ('r', 'm') or c.relkind = 'p' and not exists (
+           select from pg_catalog.pg_inherits i join pg_catalog.pg_foreign_table f on f.ftrelid = i.inhrelid) as own,
        c.relkind = 'r' and not c.relhassubclass as plain,
        pg_stat_get_tuples_inserted(c.oid) as inserted, pg_stat_get_tuples_updated(c.oid) as updated,
        pg_stat_get_tuples_deleted(c.oid) as deleted,
@@ -126,6 +134,7 @@ class Link:
             statistics=first["settled"] and first["track_counts"],
             epoch=first["epoch"],
             shape=first["shape"],
+            open=frozenset(first["open"]),
             tables={
                 row["table_name"]: TableState(
                     *(row[name] for name in ("table_oid", *TableState._fields[1:])),
@@ -135,8 +144,12 @@ class Link:
             },
         )
 
-    async def reflect(self, tables: Sequence[str]) -> Schema:
+    async def reflect(self, tables: Sequence[str], before: Schema | None = None) -> Schema:
         """Read where each fact is.
+
+        Args:
+            tables: Of which tables.
+            before: What was found earlier on this database.
 
         Raises:
             DatabaseDownError: The connection broke.
@@ -144,10 +157,10 @@ class Link:
         """
         with self._asking():
             rows = (await self._connection.execute(_REFLECT, {"tables": list(tables)})).mappings().all()
-        return Schema([dict(row) for row in rows])
+        return Schema([dict(row) for row in rows], before=before)
 
     async def limit(self, *, statement: float, lock: float) -> None:
-        """Set the server's own time limits for what follows, in seconds."""
+        """Set the server's own time limits for what follows on this session, in seconds."""
         limits = {"statement": _milliseconds(statement), "lock": _milliseconds(lock)}
         if self._info.get("limits") != limits:
             with self._asking():

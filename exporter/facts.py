@@ -5,6 +5,7 @@ A further shape of the database is a further name here. The first name that exis
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 STATUS_KINDS = ("enum", "text")
 MOMENTS = ("naive", "aware")
@@ -19,13 +20,13 @@ class Fact:
         table: The table it is looked for in.
         columns: The names it goes by, the best first.
         kinds: The kinds of column that can hold it (`exporter.schema.Kind`); empty: any.
-        optional: Some shapes do without it.
+        optional: What some shapes do without: the table, or the column.
     """
 
     table: str
     columns: tuple[str, ...]
     kinds: tuple[str, ...] = ()
-    optional: bool = False
+    optional: Literal["", "table", "column"] = ""
 
 
 # Tables of the application's further modules: counted by status where they exist.
@@ -61,9 +62,9 @@ def _facts() -> Iterator[tuple[str, Fact]]:
     yield "sessions.expires", Fact("refresh_tokens", ("expires_at",), MOMENTS)
     yield "sessions.revoked", Fact("refresh_tokens", ("is_revoked",), ("bool",))
     for table, columns in CASEWORK.items():
-        yield f"{table}.status", Fact(table, columns, STATUS_KINDS, optional=True)
+        yield f"{table}.status", Fact(table, columns, STATUS_KINDS, optional="table")
     for table in _SOFT_DELETED:
-        yield f"{table}.deleted", Fact(table, ("is_deleted", "deleted_at"), ("bool", *MOMENTS), optional=True)
+        yield f"{table}.deleted", Fact(table, ("is_deleted", "deleted_at"), ("bool", *MOMENTS), optional="column")
 
 
 FACTS: Mapping[str, Fact] = dict(_facts())

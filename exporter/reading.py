@@ -33,6 +33,8 @@ SCHEMA_INFO = Family(
     example="unioncore_schema_info unless unioncore_schema_info offset 1h",
 )
 _SNAPSHOT = "snapshot"
+_ROUND = 0.2
+"""How many seconds the way to the server and back, and what is done with the answer, may take."""
 
 
 def _combine(statements: Mapping[str, Statement]) -> str:
@@ -103,7 +105,7 @@ class Reader:
         self._policy = policy
         self._clock = clock
         self._reflected_at = 0.0
-        self._epoch = ""
+        self._before: Pulse | None = None
         # Those whose last statement failed, and those that failed for whatever reason.
         self._apart: set[str] = set()
         self._failing: set[str] = set()
@@ -137,10 +139,10 @@ class Reader:
 
     async def pulse(self, link: Link) -> Pulse:
         """Ask the database what has happened; another life of the server makes everything uncertain."""
-        pulse = await link.pulse(TABLES)
-        if pulse.epoch != self._epoch:
+        pulse = (await link.pulse(TABLES)).after(self._before)
+        if self._before is None or pulse.epoch != self._before.epoch:
             self.forget()
-            self._epoch = pulse.epoch
+        self._before = pulse
         return replace(pulse, now=self._clock(pulse.now))
 
     async def resolve(self, link: Link, pulse: Pulse) -> Schema:
@@ -149,7 +151,7 @@ class Reader:
         age = time.monotonic() - self._reflected_at
         if old and old.shape == pulse.shape and not self._failing and age < self._policy.recount_seconds:
             return old
-        self.schema = await link.reflect(TABLES)
+        self.schema = await link.reflect(TABLES, old)
         self._reflected_at = time.monotonic()
         if self.schema != old:
             self.forget()
@@ -196,11 +198,17 @@ class Reader:
         """Return how long a statement that has so many seconds may wait for a lock."""
         return min(self._database.limits.lock, seconds / 2)
 
-    def statement_limit(self, seconds: float) -> float:
-        """Return how long a statement may take, where so many seconds are left for all."""
+    def statement_limit(self, seconds: float, *, last: bool = False) -> float:
+        """Return how long a statement may take, where so many seconds are left for all.
+
+        Args:
+            seconds: How many.
+            last: Whether no other statement need come after it.
+        """
         # Half of what is left, so that one that stalls leaves room for the next; in whole tenths, so that
         # the server need not be told anew each time.
-        return min(self._database.limits.statement, max(0.1, int(seconds * 5) / 10))
+        share = seconds - _ROUND if last else seconds / 2
+        return min(self._database.limits.statement, max(0.1, int(share * 10) / 10))
 
 
 class _Look:
@@ -214,6 +222,8 @@ class _Look:
 
     async def run(self) -> None:
         reader = self._reader
+        # The look before may have ended with shorter ones, which must not make this pulse fail.
+        await self._limit(last=False)
         pulse = await reader.pulse(self._link)
         self._board.database_answered()
         schema = await reader.resolve(self._link, pulse)
@@ -234,12 +244,12 @@ class _Look:
         together = [name for name in wanted if not reader.is_apart(name)]
         alone = [name for name in wanted if reader.is_apart(name)]
         try:
-            await self._read(together, wanted, statements, schema, pulse)
+            await self._read(together, wanted, statements, schema, pulse, last=len(wanted) == 1)
         except StatementError:
             alone = together + alone if len(together) > 1 else alone + together
         for name in alone:
             try:
-                await self._read([name], wanted, statements, schema, pulse)
+                await self._read([name], wanted, statements, schema, pulse, last=name == alone[-1])
             except StatementError as error:
                 reader.failed(name, statement=True)
                 self._board.record(name, Outcome(error=str(error)))
@@ -251,12 +261,13 @@ class _Look:
         statements: Mapping[str, Statement],
         schema: Schema,
         pulse: Pulse,
+        *,
+        last: bool,
     ) -> None:
         if not names:
             return
         reader = self._reader
-        seconds = reader.statement_limit(self._deadline - time.monotonic())
-        await self._link.limit(statement=seconds, lock=reader.lock_limit(seconds))
+        await self._limit(last=last)
         windows, horizon = reader.windows(pulse.now), reader.horizon(pulse.now)
         parameters = windows.parameters(horizon) | {"tables": list(TABLES)}
         for name in names:
@@ -279,6 +290,10 @@ class _Look:
                 wanted[name].forget()
                 reader.failed(name, statement=False)
                 self._board.record(name, Outcome(error=f"unexpected {type(error).__name__}: see the log"))
+
+    async def _limit(self, *, last: bool) -> None:
+        seconds = self._reader.statement_limit(self._deadline - time.monotonic(), last=last)
+        await self._link.limit(statement=seconds, lock=self._reader.lock_limit(seconds))
 
     def _publish(self, collector: DatabaseCollector, pulse: Pulse, seconds: float) -> None:
         self._reader.succeeded(collector.name)

@@ -120,10 +120,23 @@ class Schema:
         shape: What `SHAPE` was: another one means, reflect again.
         columns: The facts that were found.
         problems: Why others were not.
+        lost: The columns of those that need not be there, but were.
     """
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Fact] = FACTS) -> None:
-        """Resolve every fact from the rows of `REFLECT`."""
+    def __init__(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        facts: Mapping[str, Fact] = FACTS,
+        *,
+        before: "Schema | None" = None,
+    ) -> None:
+        """Resolve every fact.
+
+        Args:
+            rows: Those of `REFLECT`.
+            facts: What to look for.
+            before: What was found earlier: a column that is optional must not be lost while its table is there.
+        """
         tables: dict[str, dict[str, Mapping[str, Any]]] = {}
         self.shape = "0"
         for row in rows:
@@ -138,6 +151,17 @@ class Schema:
                 self.columns[name] = found
             elif found is not None:
                 self.problems[name] = found
+        known = {**before.lost, **before.columns} if before else {}
+        self.lost: Mapping[str, Column] = {
+            name: column
+            for name, column in known.items()
+            if column.table in tables and name not in self.columns.keys() | self.problems.keys()
+        }
+        # Renamed, for all that is known: without it, rows that are deleted would count.
+        self.problems |= {
+            name: f"table {column.table} has lost its column {column.name}: if that is meant, restart the exporter"
+            for name, column in self.lost.items()
+        }
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Schema) and vars(self) == vars(other)
@@ -182,6 +206,7 @@ def _resolve(fact: Fact, columns: Mapping[str, Mapping[str, Any]] | None) -> Col
     """Find a fact's column; a text says why there is none; None: it need not be there."""
     looked_for = " or ".join(fact.columns)
     if columns is None:
+        # A column that some shapes do without is needed by nobody where even its table is missing.
         return None if fact.optional else f"there is no table {fact.table} (for its {looked_for})"
     for name in fact.columns:
         row = columns.get(name)
@@ -197,4 +222,4 @@ def _resolve(fact: Fact, columns: Mapping[str, Mapping[str, Any]] | None) -> Col
         if fact.kinds and kind not in fact.kinds:
             return f"{fact.table}.{name} is a {row['type_name']}, not a {' or '.join(fact.kinds)}"
         return Column(fact.table, name, kind, labels)
-    return None if fact.optional else f"table {fact.table} has no column {looked_for}"
+    return None if fact.optional == "column" else f"table {fact.table} has no column {looked_for}"

@@ -16,7 +16,7 @@ from exporter.windows import Windows
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 POLICY = CountPolicy(recount_seconds=300, small_rows=1000)
-STATE = TableState(oid=1, filenode=7, plain=True, inserted=10, updated=3, deleted=1, rows=1001)
+STATE = TableState(oid=1, own=True, filenode=7, plain=True, inserted=10, updated=3, deleted=1, rows=1001)
 SMALL = STATE._replace(rows=1000)
 PULSE = Pulse(
     now=NOW, snapshot="5:5:", settled=True, statistics=True, epoch="start", shape="1", tables={"a": STATE, "b": STATE}
@@ -85,7 +85,7 @@ def test_a_large_tables_count_holds_while_its_counters_stand_still() -> None:
 
 @pytest.mark.parametrize("field", [field for field in TableState._fields if field != "rows"])
 def test_a_large_tables_count_is_over_with_any_change_of_it(field: str) -> None:
-    changed: object = False if field == "plain" else getattr(STATE, field) + 1
+    changed: object = False if field in {"plain", "own"} else getattr(STATE, field) + 1
     assert held().over(with_state(**{field: changed}))
 
 
@@ -109,6 +109,27 @@ def test_where_inserts_are_followed_only_they_leave_the_count_as_it_is(field: st
 )
 def test_a_large_tables_count_is_over_where_the_counters_cannot_tell(pulse: Pulse) -> None:
     assert held().over(pulse)
+
+
+def test_a_transaction_that_lasts_casts_doubt_on_a_large_tables_count_from_before_it_and_only_on_that() -> None:
+    doubtful = later(open=frozenset({"3/7"}), lasting=frozenset({"3/7"}))
+    assert held().over(doubtful)
+    assert held(pulse=replace(PULSE, open=frozenset({"3/6"}))).over(doubtful)
+    assert not held(pulse=replace(PULSE, open=frozenset({"3/7"}))).over(doubtful)
+    assert not held().over(later(open=frozenset({"3/7"})))
+    # No transaction has completed: there is nothing that it could have done before.
+    assert not held().over(replace(doubtful, snapshot="5:5:"))
+
+
+def test_a_transaction_lasts_if_its_session_had_one_open_at_the_pulse_before() -> None:
+    first, second = replace(PULSE, open=frozenset({"3/7", "4/1"})), later(open=frozenset({"3/7", "4/2", "5/1"}))
+    assert second.after(first).lasting == {"3/7", "4/2"}
+    assert second.after(None).lasting == frozenset()
+
+
+def test_a_count_of_what_is_not_the_databases_own_never_holds() -> None:
+    foreign = replace(PULSE, tables={"a": STATE._replace(own=False)})
+    assert held(pulse=foreign).over(foreign)
 
 
 def test_counters_that_could_not_tell_at_the_count_do_not_tell_afterwards() -> None:

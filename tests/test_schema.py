@@ -180,6 +180,40 @@ async def test_a_soft_delete_column_that_is_added_while_the_exporter_runs_is_hon
         assert after[ACTIVE] == before[ACTIVE]
 
 
+async def test_a_soft_delete_column_that_is_lost_fails_the_count_rather_than_to_count_deleted_rows(
+    live_url: str,
+) -> None:
+    async with writing(live_url) as writer, exporting(live_url, policy=LARGE) as exporter:
+        await exporter.check()
+        await writer.connection.execute("alter table members rename is_deleted to is_archived")
+        await writer.connection.execute("alter table members rename deleted_at to archived_at")
+        for _ in range(2):
+            published = await exporter.look()
+            assert set(exporter.errors) == {"members"}
+            assert "table members has lost its column is_deleted" in exporter.errors["members"]
+            assert ACTIVE not in published
+        # Once a new one has learnt that there is none, that is how it is.
+        async with exporting(live_url, policy=LARGE) as later:
+            await later.look()
+            assert later.errors == {}
+        await writer.connection.execute("alter table members rename is_archived to is_deleted")
+        await exporter.look()
+        assert exporter.errors == {}
+
+
+async def test_a_modules_table_whose_status_is_not_found_is_named_and_no_family_vanishes_in_silence(
+    live_url: str,
+) -> None:
+    async with writing(live_url) as writer, exporting(live_url) as exporter:
+        await exporter.check()
+        await writer.connection.execute("alter table grievances rename status to stage")
+        await exporter.look()
+        assert exporter.errors == {"casework": "table grievances has no column status"}
+        await writer.connection.execute("drop table grievances")
+        await exporter.look()
+        assert exporter.errors == {}
+
+
 async def test_a_row_deleted_by_the_migration_itself_is_not_counted_at_the_next_scrape(documented_url: str) -> None:
     # A column with a constant default rewrites nothing: no row is updated, no file is made.
     async with writing(documented_url) as writer, exporting(documented_url, policy=LARGE) as exporter:
