@@ -226,9 +226,7 @@ class Database:
         }
 
         async def connect() -> Any:
-            return await asyncpg.connect(
-                **address.connect_arguments(), timeout=limits.connect, server_settings=settings
-            )
+            return await asyncpg.connect(**address.connect_arguments(**settings), timeout=limits.connect)
 
         self._engine = create_async_engine(
             "postgresql+asyncpg://",

@@ -2,7 +2,7 @@
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,25 @@ SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 # Where Debian and its kin keep theirs, and Red Hat's.
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 _SCHEMES = ("postgres", "postgresql")
+_UNDERSTOOD = ("host", "port", "dbname", "user", "password", "sslmode", "ssl", "sslrootcert", "options")
+# What says how to connect, not where to, as whom, or to which schema: our own limits hold instead.
+_HARMLESS = re.compile(
+    "application_name|fallback_application_name|client_encoding|channel_binding|gssencmode|gssdelegation|sslnegotiation"
+    "|sslcompression|sslsni|ssl_min_protocol_version|ssl_max_protocol_version|target_session_attrs|load_balance_hosts"
+    r"|keepalives\w*|tcp_user_timeout|\w*timeout|\w*cache_size|\w*pool\w*|pgbouncer|connection_limit|async_fallback|supa"
+)
+_UNSUPPORTED = (
+    "hostaddr",
+    "passfile",
+    "require_auth",
+    "schema",
+    "service",
+    "sslcert",
+    "sslcrl",
+    "sslcrldir",
+    "sslkey",
+    "sslpassword",
+)
 # host, :port, /database and ?options of a URL
 _PLACE = re.compile(r"(\[[^]@/]*\]|[^]@:/?#\[]*)(:\d*)?(/[^/?@#]*)?(\?(\w+=[^&]*(&\w+=[^&]*)*)?)?")
 
@@ -28,6 +47,7 @@ class Address:
         password: Its password; shown nowhere.
         sslmode: One of libpq's modes; empty for its default, `prefer`.
         sslrootcert: A file of trusted certificates, or `system`.
+        options: What the server is told at the start of a session, as `-c search_path=local46`.
     """
 
     host: str
@@ -37,12 +57,16 @@ class Address:
     password: str | None = field(default=None, repr=False)
     sslmode: str = ""
     sslrootcert: str = ""
+    options: str = ""
 
     def __str__(self) -> str:
         return f"{self.user}@{self.host}:{self.port}/{self.database}"
 
-    def connect_arguments(self) -> dict[str, Any]:
+    def connect_arguments(self, **settings: str) -> dict[str, Any]:
         """Return the arguments of `asyncpg.connect`.
+
+        Args:
+            **settings: Server settings of the session; they count more than those in `options`.
 
         Raises:
             OSError: `sslrootcert` can't be read.
@@ -53,6 +77,7 @@ class Address:
             "database": self.database,
             "user": self.user,
             "password": self.password,
+            "server_settings": {"options": self.options, **settings} if self.options else settings,
         }
         if self._verified:
             context = ssl.create_default_context(cafile=None if self._trusts_system else self.sslrootcert)
@@ -79,6 +104,7 @@ class Address:
             "PGDATABASE": self.database,
             "PGUSER": self.user,
             "PGPASSWORD": self.password,
+            "PGOPTIONS": self.options,
             "PGSSLMODE": self.sslmode,
             "PGSSLROOTCERT": _system_bundle() if self._verified and self._trusts_system else self.sslrootcert,
         }
@@ -113,8 +139,11 @@ def parse(url: str) -> Address:
     netloc, _, database = place.partition("/")
     # Not parse_qsl: to libpq a `+` is a `+`.
     pairs = (pair.partition("=") for pair in query.split("&"))
-    options = {unquote(name): unquote(value) for name, _, value in pairs}
+    options = {unquote(name): unquote(value) for name, _, value in pairs if name}
     host, port = _host_and_port(netloc)
+    _check(options)
+    if re.search("[/?]", user):
+        raise ValueError("has a user's name with / or ? in it: write %2F and %3F")
     user = unquote(user) or options.get("user", "")
     if not user:
         raise ValueError("names no user (postgresql://USER:PASSWORD@HOST/DATABASE)")
@@ -124,6 +153,7 @@ def parse(url: str) -> Address:
         database=unquote(database) or options.get("dbname", "") or user,
         user=user,
         password=unquote(password) or options.get("password"),
+        options=options.get("options", ""),
         **_tls(options),
     )
 
@@ -131,14 +161,34 @@ def parse(url: str) -> Address:
 def _split(rest: str) -> tuple[str, str]:
     """Split what follows `://` into the login and the place, at the first `@` that a whole place follows.
 
-    A raw password may hold `@`, `/`, `?` and `#`, and an option may hold an `@`.
+    A raw password may hold `@`, `/`, `?` and `#`, and an option may hold an `@`. Where the user is an option, there is
+    no login before the place.
     """
+    if re.search("[?&]user=", rest.partition("@")[0]) and _PLACE.fullmatch(rest):
+        return "", rest
     ats = [index for index, letter in enumerate(rest) if letter == "@"]
     for at in ats:
         if _PLACE.fullmatch(rest, at + 1):
             return rest[:at], rest[at + 1 :]
     login, _, place = rest.rpartition("@")
     return login, place
+
+
+def _check(options: Iterable[str]) -> None:
+    """Refuse what would have a meaning, and would not have it here: it may lead to another database or schema."""
+    unknown = [name for name in options if name not in _UNDERSTOOD and not _HARMLESS.fullmatch(name)]
+    if not unknown:
+        return
+    # Any other name may be a part of a password.
+    if named := sorted(set(unknown).intersection(_UNSUPPORTED)):
+        raise ValueError(
+            f"has the option {named[0]}, which is not supported: leave it out (a schema is named by "
+            "options=-csearch_path%3DSCHEMA)"
+        )
+    raise ValueError(
+        f"has an option that is none of {', '.join(_UNDERSTOOD)}: leave it out; if it is a part of the password, write "
+        "%3F for ? and %26 for &"
+    )
 
 
 def _host_and_port(netloc: str) -> tuple[str, int | None]:

@@ -64,7 +64,7 @@ class CommonSettings(BaseSettings):
         None,
         validation_alias="DATABASE_URL",
         description="UnionCore's database, as the platform gives it: `postgres://` or `postgresql://`, "
-        "a driver suffix, `?sslmode=…` and a raw password are all understood.",
+        "a driver suffix, `?sslmode=…`, `?options=-csearch_path%3D…` and a raw password are all understood.",
         examples=["postgresql://unioncore_exporter:PASSWORD@db.example.org/unioncore?sslmode=require"],
     )
     db_host: str = Field("", validation_alias="DB_HOST", description="The server, where DATABASE_URL is not set.")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import asyncpg
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,6 +21,7 @@ from sqlalchemy import text
 from exporter.database import Database, DatabaseDownError, DatabaseLimits
 from exporter.dsn import SSL_MODES, Address, parse
 from scripts.embedded.postgres import EmbeddedPostgres
+from scripts.embedded.programs import psql
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
 # As some platforms print it: not encoded. A % that means itself is the one thing that can't be told apart then.
@@ -110,6 +112,13 @@ def test_tls_may_be_asked_for_in_libpqs_words_or_those_of_other_drivers(given_mo
         ("postgresql://reader:secret@db/unioncore?port=0", "port that is not a number"),
         ("postgresql://reader:secret@one:5432,two:5432/unioncore", "port that is not a number"),
         ("postgresql://reader:secret@db/unioncore?sslmode=maybe", "sslmode that is none of disable, allow"),
+        (
+            "postgresql://reader:secret@db/unioncore?sslcert=a&sslkey=b",
+            "has the option sslcert, which is not supported",
+        ),
+        ("postgresql://reader:secret@db/unioncore?schema=local46", "has the option schema, which is not supported"),
+        ("postgresql://reader:secret@db/unioncore?search_path=a", "has an option that is none of host, port"),
+        ("postgresql://a/b:secret@db/unioncore", "user's name with / or . in it"),
     ],
 )
 def test_what_is_no_address_is_said_to_be_none(url: str, why: str) -> None:
@@ -247,6 +256,33 @@ async def test_verify_ca_asks_for_no_name(tls: tuple[EmbeddedPostgres, Path]) ->
 def test_an_at_sign_in_an_option_does_not_move_the_host() -> None:
     address = parse("postgresql://u:p@db.example.org/unioncore?application_name=a@b&sslmode=require")
     assert (address.host, address.password, address.sslmode) == ("db.example.org", "p", "require")
+
+
+def test_where_the_user_is_an_option_an_at_sign_in_the_password_is_no_end_of_a_login() -> None:
+    for place in ("db.example.org/unioncore?", "/unioncore?host=db.example.org&"):
+        address = parse(f"postgresql://{place}user=app&password=Sesame@open")
+        assert (address.host, address.user, address.password) == ("db.example.org", "app", "Sesame@open")
+        assert "Sesame" not in f"{address} {address!r}"
+
+
+def test_what_only_says_how_to_connect_is_passed_over() -> None:
+    noise = (
+        "channel_binding=require&connect_timeout=5&application_name=x&keepalives_idle=9&pgbouncer=true&pool_timeout=1"
+    )
+    assert parse(f"postgresql://u@h/d?{noise}") == Address("h", 5432, "d", "u")
+
+
+async def test_the_schema_that_the_options_name_is_used_by_the_exporter_and_by_postgresqls_own_programs(
+    live_url: str,
+) -> None:
+    psql(live_url, "create schema local46; create table local46.here ()")
+    address = parse(f"{live_url}?options=-csearch_path%3Dlocal46%20-c%20lock_timeout%3D9")
+    connection = await asyncpg.connect(**address.connect_arguments(lock_timeout="7ms"))
+    assert await connection.fetchval("select to_regclass('here')::text") == "here"
+    assert await connection.fetchval("show lock_timeout") == "7ms"
+    await connection.close()
+    assert psql(f"{live_url}?options=-csearch_path%3Dlocal46", "select to_regclass('here')") == "here"
+    assert address.libpq_environment()["PGOPTIONS"] == "-csearch_path=local46 -c lock_timeout=9"
 
 
 def test_a_plus_in_an_option_is_a_plus() -> None:

@@ -60,9 +60,8 @@ async def session(
     """
     try:
         connection = await asyncpg.connect(
-            **address.connect_arguments(),
+            **address.connect_arguments(**{**_SESSION, "application_name": application, **settings}),
             timeout=patience,
-            server_settings={**_SESSION, "application_name": application, **settings},
         )
     except SESSION_ERRORS as error:
         raise JobError(Exit.UNREACHABLE, f"the database {address} {_trouble(error, address, patience)}") from error

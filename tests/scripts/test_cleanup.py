@@ -177,7 +177,7 @@ async def test_rows_that_the_application_holds_are_left_to_the_next_run_without_
 
 
 async def test_the_application_waits_for_nothing_while_many_rows_go(many: str, env: dict[str, str]) -> None:
-    connection = await asyncpg.connect(**parse(many).connect_arguments(), server_settings={"lock_timeout": "200ms"})
+    connection = await asyncpg.connect(**parse(many).connect_arguments(lock_timeout="200ms"))
     process = Forked(CLEANUP, env | {"DATABASE_URL": many})
     logins = 0
     while process.poll() is None:
