@@ -1,7 +1,7 @@
 """The run that archives: finds the rows that are in no chunk, and makes chunks of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from asyncpg import Connection
@@ -9,15 +9,15 @@ from asyncpg import Connection
 from exporter.manifests import MANIFEST_SUFFIX
 from scripts.archive import remains
 from scripts.archive.chunks import Chunk, ChunkName, Facts, multirange
-from scripts.archive.content import BEGINNING
 from scripts.archive.extract import Draft, Extractor, Stretch
 from scripts.archive.place import Archive, Holdings, open_archive
+from scripts.archive.recognition import Recognizer
 from scripts.archive.settings import ArchiveSettings
 from scripts.archive.table import PINNED, AuditTable, describe
 from scripts.job.console import Meter
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Outcome, Run
-from scripts.objects import ObjectExistsError
+from scripts.objects import ObjectDamagedError, ObjectExistsError, Stored
 
 
 async def archive(run: Run[ArchiveSettings]) -> Outcome:
@@ -53,10 +53,13 @@ class _Export:
         self._table = table
         self._cutoff = cutoff
         self._extractor = Extractor(connection, table, cutoff, run.settings.archive_chunk_rows)
+        self._recognizer = Recognizer(connection, table, place, cutoff)
         self._rows = 0
         self._chunks: list[ChunkName] = []
         self._bytes = 0
         self._removed = 0
+        self._gone = 0
+        self._damaged: list[ObjectDamagedError] = []
         self._unread = dict(holdings.chunks)
 
     def outcome(self) -> Outcome:
@@ -70,6 +73,7 @@ class _Export:
                 "location": self._place.location,
                 "older_than": self._cutoff.isoformat(timespec="seconds"),
                 "orphans_removed": self._removed,
+                "rows_gone": self._gone,
             },
         )
 
@@ -86,9 +90,18 @@ class _Export:
                 await self._tidy()
             # Whose rows were deleted: nothing else looks at these files, and they are all that there is.
             await self._place.load(self._unread)
+            self._check_damaged()
             await remains.check_deleted(self._place, self._holdings, self._connection)
         except JobError as error:
             raise JobError(error.exit, str(error), {**self.outcome().details, **error.details}) from error
+
+    def _check_damaged(self) -> None:
+        for error in self._damaged:
+            raise JobError(
+                error.exit,
+                f"{error} ({len(self._damaged)} such stretches of the archive: what came late for them is not "
+                "archived, all else is)",
+            )
 
     async def _stretches(self) -> AsyncIterator[Stretch]:
         """Go through the stretches that have rows to archive."""
@@ -102,58 +115,27 @@ class _Export:
         for names in _overlapping(self._holdings.chunks):
             upto = max(name.last for name in names)
             # All that is below the first row was deleted, and can't come back: ids are given once.
-            if upto >= ends["lowest"]:
-                chunks = await self._place.load({name: self._unread.pop(name) for name in names})
-                stretch = Stretch(after, upto, multirange(chunk.facts.ids for chunk in chunks))
-                if await self._has_more(stretch, chunks):
-                    yield stretch
+            unread = {name: self._unread.pop(name) for name in names} if upto >= ends["lowest"] else {}
+            if unread and (stretch := await self._stretch(after, upto, unread)):
+                yield stretch
             after = upto
         # What comes in from now on is the next run's.
         yield Stretch(after, ends["highest"])
 
-    async def _has_more(self, stretch: Stretch, chunks: Sequence[Chunk]) -> bool:
-        """Say whether a stretch that is archived has rows that are not: they were committed, or grew old, later."""
-        key, time, bound = self._table.id, self._table.time, self._table.bound
-        found = await self._connection.fetch(
-            f"""
-            with archived as materialized (
-                select number, ids::int8multirange as ids from unnest($3::text[]) with ordinality texts(ids, number)
-            ), chunks as materialized (
-                select *, exists (select from archived other where other.number <> one.number and other.ids && one.ids)
-                       as shares
-                  from archived one
-            )
-            select number, shares, count(*) as rows, count(*) filter (where {time} < $4) as old,
-                   greatest(min({time}), $5) as oldest, greatest(max({time}), $5) as newest
-              from {self._table.name} left join chunks on {key}::int8 <@ ids
-             where {key} > $1 and {key} <= $2
-             group by number, shares
-            """,
-            stretch.after,
-            stretch.upto,
-            [multirange([chunk.facts.ids]) for chunk in chunks],
-            bound(self._cutoff),
-            bound(BEGINNING),
-        )
-        more = False
-        for row in found:
-            if row["number"] is None:
-                more = bool(row["old"])
-                continue
-            facts = (chunk := chunks[row["number"] - 1]).facts
-            oldest, newest = bound(facts.oldest), bound(facts.newest)
-            # Rows are deleted all or none, and ids are given once: what is there must be all that was archived. But if
-            # two runs have archived the same rows, some may have gone with the other chunk.
-            same = (row["rows"], row["oldest"], row["newest"]) == (facts.rows, oldest, newest)
-            if not same and not (row["shares"] and oldest <= row["oldest"] and row["newest"] <= newest):
-                raise JobError(
-                    Exit.REFUSED,
-                    f"{self._table.name} has {row['rows']} of the {facts.rows} ids of "
-                    f"{self._place.location}/{chunk.name.key}, from {row['oldest']} to {row['newest']}, and not the "
-                    f"rows from {facts.oldest} to {facts.newest} that were archived by these ids: the archive is of "
-                    "another database, or this one was set back; give it a place of its own (ARCHIVE_DIR or S3_PREFIX)",
-                )
-        return more
+    async def _stretch(self, after: int, upto: int, names: Mapping[ChunkName, Stored]) -> Stretch | None:
+        """Return a stretch that is archived, if it has rows that are not."""
+        try:
+            chunks = await self._place.load(names)
+        except ObjectDamagedError as error:
+            # What is archived there is not known, and so not what is not; all else can be.
+            self._damaged.append(error)
+            return None
+        stretch = Stretch(after, upto, multirange(chunk.facts.ids for chunk in chunks))
+        found = await self._recognizer.look(stretch, chunks)
+        for key, rows in found.gone.items():
+            self._run.log.warning("the database has lost some of the rows of a file", file=key, rows=rows)
+            self._gone += rows
+        return stretch if found.more else None
 
     async def _archive(self, stretch: Stretch, meter: Meter) -> None:
         """Make chunks of what a stretch has: while one goes into the archive, the next one is made."""

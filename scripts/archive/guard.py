@@ -21,7 +21,7 @@ _SQL = Path(__file__).parents[1] / "sql"
 _TRIGGER_FUNCTION = "prevent_audit_modification()"
 _TRUNCATE_TRIGGER = "audit_logs_prevent_truncate"
 _FUNCTIONS = ["record_archive", "delete_archived"]
-_NEWEST_FUNCTION = "refuse_triggers"
+_NEWEST_FUNCTION = "refuse_side_effects"
 # What the guard's functions raise (audit_guard_install.sql).
 _DIFFERENT = "UCG01"
 _FORBIDDEN = "UCG02"

@@ -105,26 +105,38 @@ class Archive:
             ObjectDamagedError: One is none, or its file does not have the size that it says.
             ObjectError: One can't be read.
         """
-        loaded: list[Chunk] = []
+        loaded, damaged = await self.load_whole(chunks)
+        for error in damaged:
+            raise error
+        return loaded
+
+    async def load_whole(self, chunks: Mapping[ChunkName, Stored]) -> tuple[list[Chunk], list[ObjectDamagedError]]:
+        """Read manifests as `load` does, and return beside them what is wrong with the others."""
+        found: list[Chunk | ObjectDamagedError] = []
         names = list(chunks)
         for start in range(0, len(names), _AT_ONCE):
             some = names[start : start + _AT_ONCE]
-            loaded += await asyncio.gather(*(self._manifests.in_thread(self._load, name) for name in some))
-        for chunk in loaded:
-            size, expected = chunks[chunk.name].size, chunk.manifest.size
-            if size != expected:
-                raise ObjectDamagedError(
-                    f"{self.location}/{chunk.name.key} is damaged: it has {size} bytes instead of {expected}: "
-                    "bring it back from a copy of the archive"
-                )
-        return loaded
+            found += await asyncio.gather(
+                *(self._manifests.in_thread(self._load, name, chunks[name].size) for name in some)
+            )
+        return (
+            [chunk for chunk in found if isinstance(chunk, Chunk)],
+            [error for error in found if isinstance(error, ObjectDamagedError)],
+        )
 
-    def _load(self, name: ChunkName) -> Chunk:
+    def _load(self, name: ChunkName, size: int) -> Chunk | ObjectDamagedError:
         try:
             with self._manifests.open(name.manifest_key) as stream:
-                return Chunk.parse(name, stream.read())
+                chunk = Chunk.parse(name, stream.read())
         except ManifestError as error:
-            raise ObjectDamagedError(f"{self.location}/{name.manifest_key} is damaged: {error}") from error
+            return ObjectDamagedError(f"{self.location}/{name.manifest_key} is damaged: {error}")
+        expected = chunk.manifest.size
+        if size == expected:
+            return chunk
+        return ObjectDamagedError(
+            f"{self.location}/{name.key} is damaged: it has {size} bytes instead of {expected}: bring it back from a "
+            "copy of the archive"
+        )
 
     async def read(self, key: str, how: Callable[[Readable], T]) -> T:
         """Read a file whole.

@@ -43,7 +43,8 @@ async def why_kept(
     if lines is None:
         return "it can't be compared with the database, for it is damaged or lies in cold storage"
     left = lines.rows.copy()
-    if set(lines.columns) <= {column.name for column in table.columns}:
+    comparable = set(lines.columns) <= {column.name for column in table.columns}
+    if comparable:
         query = line_digests_query(table.name, lines.columns, f"t.{table.id} = any ($1::int8[])")
         for row in await connection.fetch(query, list(left.values())):
             left.pop(row["digest"], None)
@@ -51,6 +52,8 @@ async def why_kept(
         other = await _lines(place, chunk.key) if left and chunk.overlaps(name) else None
         if other and other.columns == lines.columns:
             left = {digest: number for digest, number in left.items() if digest not in other.rows}
+    if left and not comparable:
+        return f"{len(left)} of its audit events can't be compared, for it has columns that {table.name} lacks by now"
     are = "is" if len(left) == 1 else "are"
     return f"{len(left)} of its audit events {are} neither in the database nor in another file" if left else ""
 

@@ -8,16 +8,22 @@ from rich.table import Table
 
 from scripts.archive.place import open_archive
 from scripts.archive.settings import ListSettings
+from scripts.job.exits import JobError
 from scripts.job.frame import Outcome, Run
 
 
 async def show(run: Run[ListSettings]) -> Outcome:
-    """Show every chunk."""
+    """Show every chunk.
+
+    Raises:
+        JobError: Some are damaged (NOT_VERIFIED); all others are shown.
+    """
     place = open_archive(run.settings)
     holdings = await place.holdings()
     table = Table("file", "rows", "oldest (UTC)", "newest (UTC)", "size", "class", box=None, header_style="bold")
     found: list[dict[str, object]] = []
-    for chunk in await place.load(holdings.chunks):
+    chunks, damaged = await place.load_whole(holdings.chunks)
+    for chunk in chunks:
         facts, storage_class = chunk.facts, holdings.chunks[chunk.name].storage_class
         table.add_row(
             chunk.name.key,
@@ -41,4 +47,7 @@ async def show(run: Run[ListSettings]) -> Outcome:
         run.log.warning("this file has no manifest: the next run of `archive` completes or removes it", file=key)
     if sys.stdout.isatty():
         Console().print(table)
-    return Outcome(len(found), {"location": place.location, "chunks": found})
+    details: dict[str, object] = {"location": place.location, "chunks": found}
+    for error in damaged:
+        raise JobError(error.exit, f"{error} ({len(damaged)} such files)", details)
+    return Outcome(len(found), details)

@@ -111,11 +111,20 @@ async def _check_ids(connection: Connection, name: str, key: Column) -> None:
             select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
              where i.indrelid = 'audit_logs'::regclass and a.attname = $1 and i.indnkeyatts = 1 and i.indisunique
                and i.indisvalid and i.indpred is null)
+           -- A partition's ids are in the index of the whole, a child's by inheritance are in none.
+           and not exists (select from pg_class where oid = 'audit_logs'::regclass and relkind = 'r' and relhassubclass)
+           and exists (select from pg_attribute where attrelid = 'audit_logs'::regclass and attname = $1 and attnotnull)
         """,
         key.name,
     )
     if unique:
         return
+    if await connection.fetchval(f"select exists (select from {name} where {key} is null)"):
+        raise JobError(
+            Exit.REFUSED,
+            f"{name} has rows without {key}, which an archive can't name: give each an id of its own, and the table "
+            "its primary key back",
+        )
     twice = await connection.fetchval(f"select {key} from {name} group by {key} having count(*) > 1 limit 1")
     if twice is not None:
         raise JobError(

@@ -12,8 +12,9 @@
 --   * delete_archived() deletes a chunk that was noted: it locks the rows, counts and digests them anew, and deletes them
 --     if nothing differs. Rows younger than @retention_days@ days it deletes never.
 --   * A trigger's code runs as whoever deletes, so as the guard, who may write all that the guard has: its notes, its
---     functions. Anybody with the privilege TRIGGER can make one, and no note says who did. So refuse_triggers() lets
---     nothing be deleted as long as there is any but those of @function@.
+--     functions. Anybody with the privilege TRIGGER can make one, and no note says who did. So refuse_side_effects() lets
+--     nothing be deleted as long as there is any but those of @function@; nor as long as a foreign key would delete or
+--     change rows of another table with it.
 --   * The server counts what a transaction deletes and updates, by whatever way; no session can change these numbers.
 --     If they are not the chunk's, all is rolled back.
 --   * UPDATE is as impossible as before, and TRUNCATE now is, too.
@@ -37,6 +38,10 @@ begin
       from (select r.rolname as other
               from pg_catalog.pg_auth_members m join pg_catalog.pg_roles r on r.oid = m.member
              where m.roleid = '@role@'::regrole and not r.rolsuper and r.rolname not in (current_user, owner)
+               -- Since 16 whoever makes a role may administer it, and no more; so may the owner's members be here.
+               and not (pg_catalog.pg_has_role(r.oid, owner, 'member')
+                        and not coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
+                        and not coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true))
              union all
             select m.roleid::regrole::text from pg_catalog.pg_auth_members m where m.member = '@role@'::regrole) others;
     if stranger is not null then
@@ -169,8 +174,11 @@ create or replace function @role@.table_and_partitions() returns setof oid langu
     select oid from tables
 $function$;
 
--- Makes sure that no code but the trigger function's runs when rows are deleted, from now to the transaction's end.
-create or replace function @role@.refuse_triggers() returns void language plpgsql @settings@ as $function$
+drop function if exists @role@.refuse_triggers();
+
+-- Makes sure that no code but the trigger function's runs when rows are deleted, and nothing goes with them that no
+-- archive has, from now to the transaction's end.
+create or replace function @role@.refuse_side_effects() returns void language plpgsql @settings@ as $function$
 declare
     planted record;
 begin
@@ -179,11 +187,11 @@ begin
         raise exception using errcode = 'UCG02', message =
             'the guard deletes only in a transaction that is READ COMMITTED';
     end if;
-    -- Until the transaction's end nobody can make a trigger, nor enable one. Partitions are locked, too.
+    -- Until the transaction's end nobody can make a trigger or a foreign key, nor enable one. Partitions are locked, too.
     lock table @table@ in row exclusive mode;
     select format('%I', t.tgname) as name, t.tgrelid::regclass as table into planted
       from pg_trigger t join @role@.table_and_partitions() tables(oid) on tables.oid = t.tgrelid
-     -- 8: it fires when rows are deleted. A condition is code, too. Foreign keys change their own tables, as their owners.
+     -- 8: it fires when rows are deleted. A condition is code, too. Those of foreign keys are looked at below.
      where t.tgtype & 8 <> 0 and t.tgenabled <> 'D'
        and (t.tgfoid <> '@function@'::regprocedure or t.tgqual is not null)
        and not exists (select from pg_constraint k where k.oid = t.tgconstraint and k.contype = 'f')
@@ -192,6 +200,16 @@ begin
         raise exception using errcode = 'UCG02', message = format(
             'the trigger %s of %s would run code with the guard''s rights. Find out who made it, then remove it: '
             'drop trigger %1$s on %2$s', planted.name, planted.table);
+    end if;
+    select format('%I', k.conname) as name, k.conrelid::regclass as table into planted
+      from pg_constraint k join @role@.table_and_partitions() tables(oid) on tables.oid = k.confrelid
+     -- Neither NO ACTION nor RESTRICT: rows of the other table would be deleted, too, or lose what they refer to.
+     where k.contype = 'f' and k.confdeltype not in ('a', 'r')
+     order by k.conparentid, k.conname limit 1;
+    if planted.name is not null then
+        raise exception using errcode = 'UCG02', message = format(
+            'by the foreign key %s of %s, rows would be deleted there or lose what they refer to, and no archive has '
+            'them: make it one without ON DELETE', planted.name, planted.table);
     end if;
 end
 $function$;
@@ -210,7 +228,7 @@ declare
     before bigint;
     deleted bigint;
 begin
-    perform @role@.refuse_triggers();
+    perform @role@.refuse_side_effects();
     select * into known from @role@.archive a where a.key = delete_archived.key and a.deleted_at is null for update;
     if known.key is null then
         raise exception using errcode = 'UCG02', message = format('no chunk %s is recorded for deletion', key);

@@ -17,6 +17,21 @@ def test_an_id_that_stands_for_several_rows_is_refused_and_named(live_log: Audit
     assert archives.rows() == live_log.rows(days=10)
 
 
+def test_rows_without_an_id_are_refused_and_not_passed_over(live_log: AuditLog, archives: Archives) -> None:
+    live_log.execute("alter table audit_logs drop constraint audit_logs_pkey, alter id drop not null")
+    live_log.execute("set session_replication_role = replica")
+    live_log.execute("update audit_logs set id = null where id = (select min(id) from audit_logs)")
+    ended = archives.archive()
+    assert (ended.code, "has rows without" in ended.error) == (Exit.REFUSED, True)
+
+
+def test_an_id_that_a_child_by_inheritance_has_too_is_refused_and_named(live_log: AuditLog, archives: Archives) -> None:
+    live_log.execute("create table audit_child () inherits (audit_logs)")
+    live_log.execute("insert into audit_child select * from audit_logs order by id limit 1")
+    ended = archives.archive()
+    assert (ended.code, "has several rows with the" in ended.error) == (Exit.REFUSED, True)
+
+
 def test_a_row_without_a_time_is_never_old_enough(live_log: AuditLog, archives: Archives) -> None:
     live_log.execute("alter table audit_logs alter changed_at drop not null")
     live_log.add(2, days=600, first=900_000)

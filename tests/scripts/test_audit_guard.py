@@ -86,7 +86,7 @@ def test_the_jobs_role_need_be_no_more_than_a_reader(
 def test_a_guard_of_an_earlier_version_is_replaced_before_it_deletes_anything(
     guarded: AuditLog, archives: Archives
 ) -> None:
-    guarded.execute(f"drop function {GUARD_ROLE}.refuse_triggers()")
+    guarded.execute(f"drop function {GUARD_ROLE}.refuse_side_effects()")
     before = guarded.rows()
     ended = archives.delete()
     assert ended.code == Exit.REFUSED

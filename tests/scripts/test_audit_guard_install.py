@@ -88,6 +88,27 @@ def test_an_owner_who_is_no_superuser_can_install_and_remove_it(
         live_log.execute("drop owned by landlord cascade; drop role landlord")
 
 
+def test_an_owner_can_change_what_one_of_its_members_has_installed(
+    live_log: AuditLog, archives: Archives, postgres: EmbeddedPostgres, live_url: str
+) -> None:
+    database = live_url.rpartition("/")[2]
+    live_log.execute(f"drop role if exists {GUARD_ROLE}")
+    live_log.execute(
+        "create role landlord; create role steward login createrole password 'sesame' in role landlord;"
+        f" grant create on database {database} to landlord; grant create on schema public to landlord;"
+        " alter table audit_logs owner to landlord; alter function prevent_audit_modification() owner to landlord"
+    )
+    try:
+        # Since 16 the steward administers the role that he has made.
+        steward = postgres.url(database, user="steward", password="sesame")
+        for url, days in ((steward, "60"), (live_url, "30"), (steward, "40")):
+            ended = archives.install_guard(DATABASE_URL=url, UNIONCORE_AUDIT_RETENTION_DAYS=days)
+            assert ended.code == 0, ended.error
+        assert archives.remove_guard().code == 0
+    finally:
+        live_log.execute(f"drop owned by landlord, steward, {GUARD_ROLE} cascade; drop role steward, landlord")
+
+
 def test_who_may_not_install_it_is_told(
     live_log: AuditLog, archives: Archives, postgres: EmbeddedPostgres, role: str, live_url: str
 ) -> None:
