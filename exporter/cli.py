@@ -68,6 +68,7 @@ def serve() -> None:
 
     from exporter import logs  # noqa: PLC0415 - likewise
     from exporter.assembly import serving  # noqa: PLC0415 - likewise
+    from exporter.connections import PunctualProtocol  # noqa: PLC0415 - likewise
 
     logs.configure(settings.log_format, settings.log_level)
     host, port = settings.listen_address()
@@ -78,6 +79,9 @@ def serve() -> None:
         serving(settings),
         host=host,
         port=port,
+        http=PunctualProtocol,
+        # asyncio logs a line for each of these when no more files can be opened.
+        backlog=128,
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
         log_config=None,

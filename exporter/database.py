@@ -229,7 +229,8 @@ class Database:
             return await asyncpg.connect(**address.connect_arguments(**settings), timeout=limits.connect)
 
         self._engine = create_async_engine(
-            "postgresql+asyncpg://",
+            # Each set of collectors that are due together is a statement of its own, whose plan the server keeps.
+            "postgresql+asyncpg://?prepared_statement_cache_size=16",
             async_creator=connect,
             isolation_level="AUTOCOMMIT",
             pool_size=2,

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from exporter.collectors.jobs import JobsSource
+from exporter.connections import PunctualProtocol
 from exporter.jobs import JobStore
 from exporter.metrics import render
 from exporter.push import push_routes
@@ -80,7 +81,9 @@ class Stage:
         await self.app(scope, receive, send)
 
     def __enter__(self) -> Self:
-        self._server = uvicorn.Server(uvicorn.Config(self, port=0, log_config=None, lifespan="off"))
+        self._server = uvicorn.Server(
+            uvicorn.Config(self, port=0, log_config=None, lifespan="off", http=PunctualProtocol)
+        )
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
         while not self._server.started:

@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import signal
+import socket
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from exporter import connections
 from exporter.push import MAX_BODY
 from scripts.dev.servers import Server
 from scripts.embedded.processes import free_port
@@ -146,6 +148,31 @@ def test_a_push_that_cannot_be_kept_is_answered_503_with_a_reason(tmp_path: Path
     answer = send(stage.port, Push("PUT", BACKUP, TEXT))
     assert answer.status == 503
     assert str(tmp_path / "state") in answer.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"GET /", b"PUT /metrics/job/backup HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx"],
+    ids=["nothing", "half a head", "half a body"],
+)
+@pytest.mark.parametrize("before", [False, True], ids=["at once", "after a request"])
+def test_a_connection_that_goes_silent_is_closed(
+    port: int, said: bytes, monkeypatch: pytest.MonkeyPatch, *, before: bool
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        if before:
+            client.sendall(b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(9999).startswith(b"HTTP/1.1 404")
+            if not said:
+                # One that has been answered is kept for the next request.
+                time.sleep(1)
+                client.sendall(b"G")
+        client.sendall(said)
+        began = time.monotonic()
+        while client.recv(9999):
+            pass
+        assert 0.3 < time.monotonic() - began < 4
 
 
 def test_every_acknowledged_push_survives_kill_9(tmp_path: Path) -> None:

@@ -289,3 +289,20 @@ async def test_a_gap_is_forgotten_once_no_transaction_can_fill_it(live_url: str)
             if not collector._gaps:
                 break
         assert collector._gaps == []
+
+
+async def test_beyond_some_hundred_tables_their_events_are_counted_together_and_none_is_lost(live_url: str) -> None:
+    async with writing(live_url) as writer, exporting(live_url) as exporter:
+        await exporter.look()
+        for batch in range(2):
+            await writer.connection.execute(
+                "insert into audit_logs (table_name, record_id, action) select 'made_' || number, '1', action"
+                " from generate_series($1::int, $1 + 599) number, unnest(array['UPDATE', 'DELETE']) action",
+                batch * 600,
+            )
+            published = await exporter.look()
+        totals = {labels: count for (name, labels), count in published.items() if name == TOTAL[0]}
+        assert len(totals) <= 520
+        assert sum(totals.values()) == 2400
+        assert sum(count for (_, action), count in totals.items() if action == "delete") == 1200
+        assert totals["other", "delete"] > 800
