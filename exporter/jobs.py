@@ -19,8 +19,8 @@ from typing import Literal
 
 from pydantic import FiniteFloat, TypeAdapter
 
+from exporter.clock import CLOCK_SKEW, in_future
 from exporter.files import write_durably
-from exporter.storage import CLOCK_SKEW
 
 KNOWN_JOBS = (
     "archive",
@@ -45,6 +45,10 @@ Groups = Mapping[Labels, Mapping[Series, float]]
 
 class PushRefusedError(Exception):
     """A push contradicts what is held or cannot be true; the message says how, and nothing was changed."""
+
+
+class PushAheadError(PushRefusedError):
+    """A push has a timestamp that lies in the future: by our clock it can't be true yet, and may be later."""
 
 
 class StateError(Exception):
@@ -106,8 +110,9 @@ class JobStore:
             now: The time of the push, as a Unix timestamp in seconds.
 
         Raises:
-            PushRefusedError: A timestamp is in the future or older than the one held, a series belongs to
-                another group already, or the store would hold more than `MAX_SERIES`.
+            PushAheadError: A timestamp is in the future.
+            PushRefusedError: A timestamp is older than the one held, a series belongs to another group already,
+                or the store would hold more than `MAX_SERIES`.
             StateError: The state file cannot be read or written; nothing was changed.
         """
         await asyncio.to_thread(
@@ -193,17 +198,35 @@ class JobStore:
         self._set_aside = None
 
 
+def lies_ahead(series: Series, value: float, now: float) -> bool:
+    """Say whether a series is a timestamp that can't have come yet.
+
+    One that is held was pushed while the clock was ahead, and is no truth: it is not published, refuses no push, and
+    is gone with the next push of its group.
+
+    Args:
+        series: The series.
+        value: Its value, in its family's unit.
+        now: The time, as a Unix timestamp in seconds.
+    """
+    return _is_timestamp(series) and in_future(value, now)
+
+
+def _is_timestamp(series: Series) -> bool:
+    return series[0].endswith("_timestamp_seconds")
+
+
 def _with_push(groups: Groups, group: Labels, series: Mapping[Series, float], *, replace: bool, now: float) -> Groups:
-    own = groups.get(group, {})
+    own = {key: value for key, value in groups.get(group, {}).items() if not lies_ahead(key, value, now)}
     others = {key: held for key, held in groups.items() if key != group}
     for key, value in series.items():
-        if key[0].endswith("_timestamp_seconds"):
-            if value > now + CLOCK_SKEW:
-                raise PushRefusedError(
-                    f"{key[0]} {value!r} lies {value - now:.0f} s in the future, where {CLOCK_SKEW:.0f} s are allowed"
-                )
-            if value < own.get(key, value):
-                raise PushRefusedError(f"{key[0]} {value!r} is older than {own[key]!r}, which is held already")
+        if lies_ahead(key, value, now):
+            raise PushAheadError(
+                f"{key[0]} {value!r} lies {value - now:.0f} s in the future, where {CLOCK_SKEW:.0f} s are allowed: "
+                "look at both machines' clocks"
+            )
+        if _is_timestamp(key) and value < own.get(key, value):
+            raise PushRefusedError(f"{key[0]} {value!r} is older than {own[key]!r}, which is held already")
         if any(key in held for held in others.values()):
             raise PushRefusedError(f"{key[0]} with the same labels belongs to another group already")
     names = {name for name, _ in series}

@@ -4,8 +4,8 @@
 that its client libraries and curl work unchanged. Narrower than Pushgateway in what is accepted:
 
 - only the families of the `jobs` collector, as gauges or without a type, and only known job names;
-- finite values that are not negative, success as 0 or 1; timestamps that are not in the future and not older than
-  those held (see `exporter.jobs`);
+- finite values that are not negative, success as 0 or 1; timestamps that are not in the future (503: they may be true
+  later) and not older than those held (see `exporter.jobs`);
 - the text format (which an OpenMetrics body of gauges is, too), plain or gzip, 64 KiB at most;
 - names without quotes, no label of the name `job_name`, no label name that begins with `__`.
 
@@ -29,7 +29,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from exporter.collectors.jobs import LAST_RUN_SUCCEEDED, JobsSource
-from exporter.jobs import KNOWN_JOBS, JobStore, PushRefusedError, Series, StateError, labels_of
+from exporter.jobs import KNOWN_JOBS, JobStore, PushAheadError, PushRefusedError, Series, StateError, labels_of
 
 MAX_BODY = 64 * 1024
 """Bytes that a body may have, as sent and as decompressed."""
@@ -65,7 +65,7 @@ def push_routes(store: JobStore, *, token: str | None, loopback: bool) -> list[R
     Returns:
         Routes that answer 200 (PUT, POST) or 202 (DELETE) when the change is on disk. Else nothing is changed,
         and a reason comes with 400 (the push is wrong), 401 or 403 (it is not allowed), 413 (too large),
-        415 (its format is not taken) or 503 (it cannot be kept).
+        415 (its format is not taken) or 503 (it can't be kept, or not yet: its time lies in the future).
     """
 
     async def take(request: Request) -> Response:
@@ -77,10 +77,10 @@ def push_routes(store: JobStore, *, token: str | None, loopback: bool) -> list[R
                 return Response(status_code=202)
             series = parse_body(await _body(request), group)
             await store.push(labels_of(group), series, replace=request.method == "PUT", now=time.time())
+        except (PushAheadError, StateError) as error:
+            raise HTTPException(503, f"nothing was stored: {error}") from error
         except PushRefusedError as error:
             raise HTTPException(400, str(error)) from error
-        except StateError as error:
-            raise HTTPException(503, f"nothing was stored: {error}") from error
         return Response()
 
     methods = ["PUT", "POST", "DELETE"]

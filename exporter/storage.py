@@ -24,10 +24,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from exporter.clock import in_future
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, ManifestError, Proof
 
-CLOCK_SKEW = 60.0
-"""Seconds that another machine's clock may be ahead of ours: up to there a time is not in the future."""
 PARTIAL_SUFFIX = ".partial"
 _DATABASE = "database"
 MAX_DOCUMENT = 1024 * 1024
@@ -184,7 +183,7 @@ def _check(deadline: float) -> None:
 
 
 def _check_past(key: str, moment: datetime, now: float) -> None:
-    if moment.timestamp() > now + CLOCK_SKEW:
+    if in_future(moment.timestamp(), now):
         raise ManifestError(f"its {key} lies in the future")
 
 

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from exporter.jobs import MAX_SERIES, JobStore, PushRefusedError, StateError, labels_of
+from exporter.jobs import MAX_SERIES, JobStore, PushAheadError, PushRefusedError, StateError, labels_of
 
 GROUP = labels_of({"job": "backup"})
-ITEMS = ("unioncore_job_last_run_items", labels_of({"job_name": "backup"}))
+LABELS = labels_of({"job_name": "backup"})
+ITEMS = ("unioncore_job_last_run_items", LABELS)
+RUN = ("unioncore_job_last_run_timestamp_seconds", LABELS)
+SUCCESS = ("unioncore_job_last_success_timestamp_seconds", LABELS)
+DAY = 86400.0
 
 
 async def push(store: JobStore, value: float = 1.0) -> None:
@@ -128,3 +132,24 @@ async def test_the_store_holds_a_bounded_number_of_series(tmp_path: Path) -> Non
     too_many.popitem()
     await store.push(GROUP, too_many, replace=True, now=1.7e9)
     assert len(await store.series()) == MAX_SERIES
+
+
+async def test_what_was_pushed_while_the_clock_was_ahead_refuses_no_later_push_and_is_gone_with_it(
+    tmp_path: Path,
+) -> None:
+    store = JobStore(tmp_path)
+    now, ahead = 1.7e9, 1.7e9 + 30 * DAY
+    await store.push(GROUP, {RUN: ahead, SUCCESS: ahead, ITEMS: 7.0}, replace=False, now=ahead)
+    with pytest.raises(PushAheadError):
+        await store.push(GROUP, {RUN: ahead}, replace=False, now=now)
+    await store.push(GROUP, {RUN: now}, replace=False, now=now)  # a failure: it says nothing of the last success
+    assert await store.series() == await JobStore(tmp_path).series() == {RUN: now, ITEMS: 7.0}
+
+
+async def test_a_last_success_from_before_the_clock_was_ahead_is_still_the_last_success(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    now, ahead = 1.7e9, 1.7e9 + 30 * DAY
+    await store.push(GROUP, {RUN: now - DAY, SUCCESS: now - DAY}, replace=False, now=now - DAY)
+    await store.push(GROUP, {RUN: ahead}, replace=False, now=ahead)
+    await store.push(GROUP, {RUN: now}, replace=False, now=now)
+    assert await store.series() == {RUN: now, SUCCESS: now - DAY}

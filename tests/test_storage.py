@@ -11,9 +11,10 @@ from typing import NamedTuple
 import pytest
 from mypy_boto3_s3 import S3Client
 
+from exporter.clock import CLOCK_SKEW
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Proof
 from exporter.s3 import S3Store
-from exporter.storage import CLOCK_SKEW, BackupStore, Listing, LocalStore, StoreError
+from exporter.storage import BackupStore, Listing, LocalStore, StoreError
 from scripts.dev.servers import Server
 from tests.storing import DUMP, HOUR, NOW, SHA256, backup, fill, moto, path_style, upload, use_s3
 

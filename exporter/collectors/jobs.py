@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from exporter.jobs import JobStore, StateError
+from exporter.jobs import JobStore, Series, StateError, lies_ahead
+from exporter.logs import get_logger
 from exporter.metrics import CollectError, Family, Sample
 
 LAST_SUCCESS = Family(
     "unioncore_job_last_success_timestamp_seconds",
-    "When the job last ended well, as a Unix timestamp in seconds; a failure since then leaves it as it is.",
+    "When the job last ended well, as a Unix timestamp in seconds, left out if that has not come yet; a failure since "
+    "then leaves it as it is.",
     ("job_name",),
     example='time() - unioncore_job_last_success_timestamp_seconds{job_name="backup"} > 26 * 3600',
 )
 LAST_RUN = Family(
     "unioncore_job_last_run_timestamp_seconds",
-    "When the job last ended, well or not, as a Unix timestamp in seconds.",
+    "When the job last ended, well or not, as a Unix timestamp in seconds; left out if that has not come yet.",
     ("job_name",),
     example="time() - unioncore_job_last_run_timestamp_seconds",
 )
@@ -41,6 +43,8 @@ LAST_RUN_ITEMS = Family(
 class JobsSource:
     """The pushed series, each with `job_name` and whatever further labels it was pushed with.
 
+    A timestamp in the future, pushed while the clock was ahead, is left out, and logged once.
+
     Args:
         store: Where the pushes are held.
     """
@@ -57,12 +61,13 @@ class JobsSource:
     def __init__(self, store: JobStore) -> None:
         self._store = store
         self._families = {family.name: family for family in self.families}
+        self._told: set[Series] = set()
 
-    async def collect(self, now: float) -> Sequence[Sample]:  # noqa: ARG002 -- Source's parameter; a push is no window
-        """Publish what is held.
+    async def collect(self, now: float) -> Sequence[Sample]:
+        """Publish what is held and can be true.
 
         Args:
-            now: The scrape's time, as a Unix timestamp in seconds; what was pushed does not depend on it.
+            now: The scrape's time, as a Unix timestamp in seconds.
 
         Raises:
             CollectError: What was pushed is not known, because the state file is unreadable or was damaged.
@@ -71,10 +76,20 @@ class JobsSource:
             held = await self._store.series()
         except StateError as error:
             raise CollectError(str(error)) from error
+        ahead = {series for series, value in held.items() if lies_ahead(series, value, now)}
+        for name, labels in sorted(ahead - self._told):
+            get_logger("exporter").warning(
+                "a job's time lies in the future, and is left out until the job runs again: the clock was ahead",
+                series=name,
+                labels=dict(labels),
+                value=held[name, labels],
+            )
+        self._told = ahead
         return [
             replace(self._families[name], labels=tuple(label for label, _ in labels))(
                 value, *(text for _, text in labels)
             )
             for (name, labels), value in sorted(held.items())
-            if name in self._families  # A later version, since undone, may have kept more.
+            # A later version, since undone, may have kept more families.
+            if name in self._families and (name, labels) not in ahead
         ]

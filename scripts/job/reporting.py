@@ -5,6 +5,7 @@ delivered by the next run of any job, in order; not even a crash loses one.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from tenacity.stop import stop_base
 
+from exporter.clock import in_future
 from exporter.collectors import jobs as families
 from exporter.files import write_durably
 from exporter.metrics import render
@@ -33,7 +35,8 @@ the exporter could not be reached nor the result be kept."""
 
 _OTHERWISE = {"kept": "the result is kept, and delivered by the next run", "lost": "the result is lost"}
 _REQUEST = httpx.Timeout(3.0, connect=2.0)
-# Wrong for ever: a timestamp older than what is held, in the future, or a body that is not understood.
+# Wrong for ever: a timestamp older than what is held, or a body that is not understood. One in the future is answered
+# with 503, for it may be true later.
 _NEVER = {400, 413, 415}
 
 
@@ -67,6 +70,10 @@ class Result:
 
 
 _RESULT = TypeAdapter(Result)
+
+
+def _written(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
 
 
 class _LaterError(Exception):
@@ -125,10 +132,13 @@ class Reporter:
         superseded = [
             path
             for path, older in self._kept()
-            # What stays is enough for the exporter to end up with the last run and the last success.
+            # What stays is enough for the exporter to end up with the last run and the last success. A run that ended
+            # before this one, by a clock that was ahead, never ended when it says: then this one is all that is known.
             if older.job == result.job
-            and older.finished_at <= result.finished_at
-            and (older.items is None or result.items is not None)
+            and (
+                in_future(older.finished_at, result.finished_at)
+                or (older.finished_at <= result.finished_at and (older.items is None or result.items is not None))
+            )
         ]
         write_durably(self._spool / f"{result.finished_at:.6f}-{result.job}.json", _RESULT.dump_json(result))
         for path in superseded:
@@ -176,7 +186,16 @@ class Reporter:
                     timeout=_REQUEST,
                 ) as client,
             ):
-                for path, result in [*self._kept(), *((None, result) for result in unkept)]:
+                # One that lies ahead comes last, and holds up none that does not.
+                waiting = [*self._kept(), *((None, result) for result in unkept)]
+                for path, result in sorted(waiting, key=lambda one: one[1].finished_at):
+                    if in_future(result.finished_at, time.time()):
+                        self._log.warning(
+                            "a result waits until its time has come: the clock was ahead",
+                            of=result.job,
+                            finished_at=_written(result.finished_at),
+                        )
+                        continue
                     fates[result] = await self._send(client, result, stop)
                     if path:
                         path.unlink(missing_ok=True)
@@ -211,7 +230,7 @@ class Reporter:
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(_LaterError), stop=stop, wait=wait_exponential(0.25, max=2), reraise=True
         )
-        finished_at = datetime.fromtimestamp(result.finished_at, UTC).isoformat(timespec="seconds")
+        finished_at = _written(result.finished_at)
         try:
             await attempts(self._attempt, client, result)
         except _NeverError as error:

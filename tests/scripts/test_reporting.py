@@ -1,5 +1,6 @@
 """What the exporter is told of a job's end, by a real job to a real exporter, whatever state that is in."""
 
+import asyncio
 import errno
 import http.server
 import json
@@ -12,12 +13,13 @@ from pathlib import Path
 import pytest
 import structlog
 
+from exporter.jobs import JobStore, labels_of
 from exporter.settings import load
 from scripts.dev.servers import Exporter
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.embedded.processes import free_port
 from scripts.job.exits import Exit
-from scripts.job.reporting import Reporter
+from scripts.job.reporting import Reporter, Result
 from scripts.job.settings import CleanupSettings
 from tests.pushing import ITEMS, RUN, SUCCESS, published
 from tests.scripts.forking import Forked
@@ -159,6 +161,53 @@ def test_a_result_that_is_older_than_what_the_exporter_has_is_dropped_and_that_i
     assert ended.result["report"] == "delivered"
     assert not kept(tmp_path)
     assert of_job(exporter)[SUCCEEDED] == 1
+
+
+def test_a_result_from_a_clock_that_was_ahead_waits_and_holds_up_no_other_and_goes_with_the_jobs_next_run(
+    env: dict[str, str], exporter: Exporter, tmp_path: Path
+) -> None:
+    spool = tmp_path / ".spool"
+    spool.mkdir()
+    for job in ("cleanup", "backup"):
+        ahead = {"job": job, "finished_at": time.time() + 3600, "seconds": 1.0, "items": 7}
+        (spool / f"{ahead['finished_at']:.6f}-{job}.json").write_text(json.dumps(ahead))
+    ended = fail(env)
+    assert ended.result["report"] == "delivered"
+    assert of_job(exporter).keys() == {RUN, SUCCEEDED, DURATION}
+    assert [result["job"] for result in kept(tmp_path)] == ["backup"]
+    assert "a result waits until its time has come" in ended.log
+    assert not of_job(exporter, "backup")
+
+
+def test_a_failure_is_told_though_the_exporter_holds_a_result_from_a_clock_that_was_ahead(
+    database: str, tmp_path: Path
+) -> None:
+    state, ahead = tmp_path / "state", time.time() + 30 * 86400
+    group, labels = labels_of({"job": "cleanup"}), labels_of({"job_name": "cleanup"})
+    held = {(RUN, labels): ahead, (SUCCESS, labels): ahead, (SUCCEEDED, labels): 1.0}
+    asyncio.run(JobStore(state).push(group, held, replace=False, now=ahead))
+    with Exporter(database, env={"UNIONCORE_STATE_DIR": str(state)}) as exporter:
+        assert of_job(exporter) == {SUCCEEDED: 1}
+        env = environment(tmp_path, database, exporter=exporter.url)
+        assert fail(env).result["report"] == "delivered"
+        told = of_job(exporter)
+    assert told.keys() == {RUN, SUCCEEDED, DURATION}
+    assert (told[SUCCEEDED], told[RUN] < time.time()) == (0, True)
+
+
+def test_a_result_that_is_ahead_of_the_exporters_clock_only_is_kept(
+    env: dict[str, str], exporter: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / ".spool").mkdir()
+    result, clock = Result("cleanup", time.time() + 3600, 1.0, 7), time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: clock() + 3600)
+        reporter = Reporter(load(CleanupSettings), structlog.get_logger())
+        assert asyncio.run(reporter.report(result)) == "kept"
+    assert [one["finished_at"] for one in kept(tmp_path)] == [result.finished_at]
+    assert not of_job(exporter)
 
 
 @pytest.mark.parametrize("token", ["wrong-sesame", "", "two\nlines", "ключ"])
