@@ -52,7 +52,8 @@ def assemble(settings: Settings, jobs: JobStore | None = None) -> Parts:
 
 
 def _sources(settings: Settings, jobs: JobStore) -> list[Source]:
-    local = BackupsSource(LocalStore(settings.backup_directory), beside=None if settings.s3_bucket else ())
+    source = partial(BackupsSource, database=settings.address().database)
+    local = source(LocalStore(settings.backup_directory), beside=None if settings.s3_bucket else ())
     found: list[Source] = [BuildSource(), JobsSource(jobs), local]
     if settings.s3_bucket:
         # boto3 takes 30 MB of memory: only where there is a bucket.
@@ -60,9 +61,7 @@ def _sources(settings: Settings, jobs: JobStore) -> list[Source]:
 
         client = partial(s3_client, path_style=settings.s3_path_style, timeout=settings.s3_seconds)
         store = S3Store(settings.s3_bucket, settings.s3_prefix, client=client)
-        found.append(
-            BackupsSource(store, time_limit=settings.s3_seconds, refresh=settings.s3_refresh_seconds, beside=[local])
-        )
+        found.append(source(store, time_limit=settings.s3_seconds, refresh=settings.s3_refresh_seconds, beside=[local]))
     return found
 
 

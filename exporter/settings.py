@@ -76,7 +76,7 @@ class CommonSettings(BaseSettings):
         5.0, validation_alias="UNIONCORE_CONNECT_TIMEOUT", description="For an attempt to connect, in seconds."
     )
     backup_directory: Path = Field(
-        Path("/var/backups/unioncore"), validation_alias="BACKUP_DIR", description="The local backups, of one database."
+        Path("/var/backups/unioncore"), validation_alias="BACKUP_DIR", description="The local backups."
     )
     s3_bucket: str = Field(
         "",

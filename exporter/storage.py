@@ -58,6 +58,20 @@ class Listing(NamedTuple):
     backups: tuple[Backup, ...]
     rejected: tuple[Rejected, ...]
 
+    def of(self, database: str) -> tuple[tuple[Backup, ...], list[str]]:
+        """Tell the backups of one database from those of others in the same place.
+
+        A manifest that names no database may be any's: it counts.
+
+        Args:
+            database: Its name.
+
+        Returns:
+            Its backups, the newest last; and which others have some there.
+        """
+        others = {backup.database for backup in self.backups if backup.database is not None} - {database}
+        return tuple(backup for backup in self.backups if backup.database not in others), sorted(others)
+
 
 class Entry(NamedTuple):
     """A file in a store: its name, its size in bytes, and a tag that changes with its content."""

@@ -201,9 +201,9 @@ async def _expire(run: Run[BackupSettings], shelf: Shelf, newest: Manifest, data
     """Delete what is too old of a database's backups; in a dry run, only say what."""
     settings = run.settings
     listing = await shelf.listing()
-    if others := sorted({backup.database for backup in listing.backups if backup.database} - {database}):
+    ours, others = listing.of(database)
+    if others:
         run.log.warning("backups of other databases are left alone", location=shelf.location, databases=others)
-    ours = (backup for backup in listing.backups if backup.database not in others)
     backups = [*(backup for backup in ours if backup.manifest.name != newest.name), Backup(newest, None, database)]
     now = newest.finished_at.timestamp()
     gone = [

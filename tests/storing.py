@@ -25,12 +25,13 @@ DUMP = b"a dump"
 SHA256 = "0123456789abcdef" * 4
 
 
-def backup(name: str, *, age: float = HOUR, verified: bool = False) -> dict[str, bytes]:
-    """The files of a backup that was finished `age` seconds before NOW."""
+def backup(name: str, *, age: float = HOUR, verified: bool = False, database: str | None = None) -> dict[str, bytes]:
+    """The files of a backup that was finished `age` seconds before NOW, of the database that its manifest names."""
     finished = datetime.fromtimestamp(NOW - age, UTC)
+    extra: dict[str, object] = {"tables": {}} | ({"contents": {"database": database}} if database else {})
     files = {
         name: DUMP,
-        name + MANIFEST_SUFFIX: Manifest(name, SHA256, len(DUMP), finished, finished, {"tables": {}}).render(),
+        name + MANIFEST_SUFFIX: Manifest(name, SHA256, len(DUMP), finished, finished, extra).render(),
     }
     if verified:
         files[name + PROOF_SUFFIX] = Proof(SHA256, datetime.fromtimestamp(NOW, UTC)).render()

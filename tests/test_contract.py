@@ -36,7 +36,7 @@ async def test_nothing_is_published_that_is_not_in_the_contract(
     assert {sample.family for sample in snapshot.samples()} <= set(CONTRACT)
     assert set(COLLECTORS) - set(snapshot.outcomes) == {"backups"}
     assert set(snapshot.outcomes) - set(COLLECTORS) == {"backups_local"}
-    assert COLLECTORS["backups"] == BackupsSource(LocalStore(tmp_path)).families
+    assert COLLECTORS["backups"] == BackupsSource(LocalStore(tmp_path), database="").families
 
 
 async def test_the_schema_is_told_column_by_column(

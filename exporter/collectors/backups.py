@@ -10,31 +10,33 @@ from exporter.storage import BackupStore, Listing, Rejected, StoreError
 
 LAST_SUCCESS = Family(
     "unioncore_backup_last_success_timestamp_seconds",
-    "When the newest complete backup in the store was finished, as a Unix timestamp in seconds.",
+    "When the newest complete backup of the database in the store was finished, as a Unix timestamp in seconds.",
     ("location",),
     example="time() - max(unioncore_backup_last_success_timestamp_seconds) > 26 * 3600",
 )
 AGE = Family(
     "unioncore_backup_age_seconds",
-    "Time since the newest complete backup in the store was finished, in seconds.",
+    "Time since the newest complete backup of the database in the store was finished, in seconds.",
     ("location",),
     example="unioncore_backup_age_seconds > 26 * 3600",
 )
 SIZE = Family(
     "unioncore_backup_size_bytes",
-    "Size of the newest complete backup in the store, in bytes.",
+    "Size of the newest complete backup of the database in the store, in bytes.",
     ("location",),
     example="unioncore_backup_size_bytes < 0.5 * (unioncore_backup_size_bytes offset 1d)",
 )
 BACKUPS = Family(
     "unioncore_backups",
-    "Complete backups in the store: each a dump of the size that its manifest gives.",
+    "Complete backups of the database in the store: each a dump of the size that its manifest gives. Those of which "
+    "the manifest names another database do not count.",
     ("location",),
     example="unioncore_backups < 7",
 )
 LAST_VERIFIED = Family(
     "unioncore_backup_last_verified_timestamp_seconds",
-    "When the newest backup that a restore has proven was finished, wherever it lies, as a Unix timestamp in seconds.",
+    "When the newest backup of the database that a restore has proven was finished, wherever it lies, as a Unix "
+    "timestamp in seconds.",
     example="time() - unioncore_backup_last_verified_timestamp_seconds > 8 * 86400",
 )
 
@@ -43,14 +45,15 @@ _PATIENCE = 4
 
 
 class BackupsSource:
-    """One store's backups.
+    """One store's backups of one database.
 
     A scrape waits for the listing up to the time limit. A listing that takes longer goes on, alone, for
-    a while: when it ends it serves the scrapes that come while it is fresh. What looks like a backup and is none is
-    logged once.
+    a while: when it ends it serves the scrapes that come while it is fresh. What looks like a backup and does not
+    count is logged once.
 
     Args:
         store: The store; it is listed in a thread, by one at a time.
+        database: The name of the database whose backups count.
         time_limit: How long a scrape waits for the listing, in seconds.
         refresh: How long a listing serves, in seconds; 0: each scrape lists anew.
         beside: The sources of the other stores, together with which it publishes the newest proven backup
@@ -61,6 +64,7 @@ class BackupsSource:
         self,
         store: BackupStore,
         *,
+        database: str,
         time_limit: float = 5.0,
         refresh: float = 0.0,
         beside: "Sequence[BackupsSource] | None" = (),
@@ -69,12 +73,14 @@ class BackupsSource:
         proven = () if beside is None else (LAST_VERIFIED,)
         self.families: tuple[Family, ...] = (LAST_SUCCESS, AGE, SIZE, BACKUPS, *proven)
         self._store = store
+        self._database = database
         self._time_limit = time_limit
         self._refresh = refresh
         self._beside = beside
         self._flight: asyncio.Task[Listing] | None = None
         self._landed: tuple[float, Listing] | None = None
         self._told: tuple[Rejected, ...] = ()
+        self._others: list[str] = []
 
     async def collect(self, now: float) -> Sequence[Sample]:
         """Publish what the store holds; of an empty one only that it holds 0.
@@ -90,7 +96,7 @@ class BackupsSource:
         )
         if isinstance(listings[0], BaseException):
             raise listings[0]
-        location, backups = self._store.location, listings[0].backups
+        location, (backups, _) = self._store.location, listings[0].of(self._database)
         samples = [BACKUPS(len(backups), location)]
         if backups:
             newest = backups[-1].manifest
@@ -106,7 +112,7 @@ class BackupsSource:
             proven = [
                 backup.manifest.finished_at.timestamp()
                 for listing in known
-                for backup in listing.backups
+                for backup in listing.of(self._database)[0]
                 if backup.verified_at
             ]
             samples += [LAST_VERIFIED(max(proven))] if proven else []
@@ -145,9 +151,14 @@ class BackupsSource:
             return
         listing = flight.result()
         self._landed = (now, listing)
+        self._tell(listing)
+
+    def _tell(self, listing: Listing) -> None:
+        log = get_logger("exporter").bind(location=self._store.location)
         for rejected in listing.rejected:
             if rejected not in self._told:
-                get_logger("exporter").warning(
-                    "this is no backup", location=self._store.location, file=rejected.file, reason=rejected.reason
-                )
-        self._told = listing.rejected
+                log.warning("this is no backup", file=rejected.file, reason=rejected.reason)
+        _, others = listing.of(self._database)
+        if others and others != self._others:
+            log.warning("backups of other databases are not counted", database=self._database, others=others)
+        self._told, self._others = listing.rejected, others

@@ -92,13 +92,14 @@ async def find(
 
 async def _newest(shelf: Shelf, database: str) -> Manifest:
     listing = await shelf.listing()
-    backups = [backup for backup in listing.backups if backup.database in (None, database)]
-    if len(databases := {backup.database for backup in listing.backups} - {None}) <= 1:
-        backups = list(listing.backups)
-    elif not backups:
+    backups, others = listing.of(database)
+    if len(others) == 1 and not any(backup.database for backup in backups):
+        # Who restores may well give the database another name; here is only one that can be meant.
+        backups = listing.backups
+    elif others and not backups:
         raise JobError(
             Exit.REFUSED,
-            f"{shelf.dumps.location} has backups of several databases ({', '.join(sorted(filter(None, databases)))}): "
+            f"{shelf.dumps.location} has backups of several databases ({', '.join(others)}): "
             "name the backup that is meant",
         )
     newest = backups[-1].manifest if backups else None

@@ -15,6 +15,8 @@ from exporter.s3 import S3Store
 from exporter.storage import BackupStore, Entry, LocalStore, StoreError
 from tests.storing import DUMP, HOUR, NOW, backup, fill, hung_server, moto, path_style, upload, use_s3
 
+source_of = partial(BackupsSource, database="unioncore")
+
 
 class MemoryStore(BackupStore):
     """A store that can be slow or fail."""
@@ -55,7 +57,7 @@ def values(samples: Sequence[Sample]) -> dict[str, float]:
 
 async def test_the_newest_backup_of_a_directory_is_published(tmp_path: Path) -> None:
     fill(tmp_path, backup("a.dump", age=2 * HOUR, verified=True) | backup("b.dump", age=HOUR) | {"c.partial": DUMP})
-    source = BackupsSource(LocalStore(tmp_path))
+    source = source_of(LocalStore(tmp_path))
     assert source.name == "backups_local"
     samples = await source.collect(NOW)
     assert values(samples) == {
@@ -69,11 +71,11 @@ async def test_the_newest_backup_of_a_directory_is_published(tmp_path: Path) -> 
 
 
 async def test_an_empty_store_has_0_backups_and_no_other_series(tmp_path: Path) -> None:
-    assert values(await BackupsSource(LocalStore(tmp_path)).collect(NOW)) == {"backups local": 0}
+    assert values(await source_of(LocalStore(tmp_path)).collect(NOW)) == {"backups local": 0}
 
 
 async def test_a_new_backup_is_seen_by_the_next_scrape_of_a_directory(tmp_path: Path) -> None:
-    source = BackupsSource(LocalStore(tmp_path))
+    source = source_of(LocalStore(tmp_path))
     for count in range(3):
         assert values(await source.collect(NOW))["backups local"] == count
         fill(tmp_path, backup(f"{count}.dump"))
@@ -81,17 +83,17 @@ async def test_a_new_backup_is_seen_by_the_next_scrape_of_a_directory(tmp_path: 
 
 async def test_a_missing_directory_fails_the_collector_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CollectError, match=rf"{tmp_path}/none does not exist: create it, or set BACKUP_DIR"):
-        await BackupsSource(LocalStore(tmp_path / "none")).collect(NOW)
+        await source_of(LocalStore(tmp_path / "none")).collect(NOW)
 
 
 async def test_a_backup_that_was_finished_a_moment_ahead_has_age_0(store: MemoryStore) -> None:
     store.files = backup("a.dump", age=-30)
-    assert values(await BackupsSource(store).collect(NOW))["backup_age_seconds s3"] == 0
+    assert values(await source_of(store).collect(NOW))["backup_age_seconds s3"] == 0
 
 
 async def test_what_looks_like_a_backup_and_is_none_is_logged_once(store: MemoryStore) -> None:
     store.files = backup("a.dump") | {"b.dump.json": b"{"}
-    source = BackupsSource(store)
+    source = source_of(store)
     with capture_logs() as logs:
         for _ in range(2):
             await source.collect(NOW)
@@ -103,13 +105,39 @@ async def test_what_looks_like_a_backup_and_is_none_is_logged_once(store: Memory
     ]  # fmt: skip
 
 
+async def test_backups_of_another_database_do_not_count_and_are_logged_once(store: MemoryStore) -> None:
+    store.files = (
+        backup("a.dump", age=300 * HOUR, database="unioncore")
+        | backup("b.dump", age=200 * HOUR, verified=True)  # of a database that is not known
+        | backup("c.dump", age=HOUR, verified=True, database="staging")
+    )
+    source = source_of(store)
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert values(await source.collect(NOW)) == {
+                "backups s3": 2,
+                "backup_last_success_timestamp_seconds s3": NOW - 200 * HOUR,
+                "backup_age_seconds s3": 200 * HOUR,
+                "backup_size_bytes s3": len(DUMP),
+                "backup_last_verified_timestamp_seconds": NOW - 200 * HOUR,
+            }
+    assert [(line["event"], line["others"]) for line in logs] == [
+        ("backups of other databases are not counted", ["staging"])
+    ]
+
+
+async def test_where_only_another_database_has_backups_there_are_0(store: MemoryStore) -> None:
+    store.files = backup("a.dump", verified=True, database="staging")
+    assert values(await source_of(store).collect(NOW)) == {"backups s3": 0}
+
+
 async def test_a_bucket_is_published_like_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     with moto() as server:
         use_s3(monkeypatch, server.url)
         client = path_style()
         client.create_bucket(Bucket="backups")
         upload(client, "backups", backup("a.dump", verified=True), prefix="db/")
-        source = BackupsSource(S3Store("backups", "db", client=lambda: client))
+        source = source_of(S3Store("backups", "db", client=lambda: client))
         assert source.name == "backups_s3"
         assert values(await source.collect(NOW)) == {
             "backups s3": 1,
@@ -123,7 +151,7 @@ async def test_a_bucket_is_published_like_a_directory(monkeypatch: pytest.Monkey
 
 async def test_a_listing_serves_until_it_is_to_be_refreshed_and_the_age_grows_meanwhile(store: MemoryStore) -> None:
     store.files = backup("a.dump")
-    source = BackupsSource(store, refresh=60)
+    source = source_of(store, refresh=60)
     for later in (0, 30, 59):
         samples = values(await source.collect(NOW + later))
         assert samples["backup_age_seconds s3"] == HOUR + later
@@ -135,7 +163,7 @@ async def test_a_listing_serves_until_it_is_to_be_refreshed_and_the_age_grows_me
 
 async def test_a_store_that_fails_publishes_nothing_until_it_is_listed_again(store: MemoryStore) -> None:
     store.files = backup("a.dump")
-    source = BackupsSource(store, refresh=60)
+    source = source_of(store, refresh=60)
     await source.collect(NOW)
     store.error = StoreError("broken")
     for _ in range(2):
@@ -148,7 +176,7 @@ async def test_a_store_that_fails_publishes_nothing_until_it_is_listed_again(sto
 async def test_an_s3_that_hangs_costs_a_scrape_its_time_limit_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     with hung_server() as url:
         use_s3(monkeypatch, url)
-        source = BackupsSource(S3Store("b", client=partial(path_style, timeout=0.5)), time_limit=0.2)
+        source = source_of(S3Store("b", client=partial(path_style, timeout=0.5)), time_limit=0.2)
         before = threading.active_count()
         for _ in range(3):
             scrapes = await asyncio.gather(*(source.collect(NOW) for _ in range(4)), return_exceptions=True)
@@ -159,7 +187,7 @@ async def test_an_s3_that_hangs_costs_a_scrape_its_time_limit_and_one_thread(mon
 
 async def test_the_event_loop_goes_on_while_a_store_is_listed(store: MemoryStore) -> None:
     store.go_on.clear()
-    scrape = asyncio.create_task(BackupsSource(store).collect(NOW))
+    scrape = asyncio.create_task(source_of(store).collect(NOW))
     await asyncio.sleep(0.05)
     assert not scrape.done()
     store.go_on.set()
@@ -168,7 +196,7 @@ async def test_the_event_loop_goes_on_while_a_store_is_listed(store: MemoryStore
 
 async def test_a_listing_that_was_too_slow_for_one_scrape_serves_the_next(store: MemoryStore) -> None:
     store.files = backup("a.dump")
-    source = BackupsSource(store, time_limit=0.05, refresh=60)
+    source = source_of(store, time_limit=0.05, refresh=60)
     store.go_on.clear()
     for _ in range(3):
         with pytest.raises(CollectError, match=r"not be listed within 0\.05 s"):
@@ -181,7 +209,7 @@ async def test_a_listing_that_was_too_slow_for_one_scrape_serves_the_next(store:
 
 async def test_a_scrape_that_leaves_early_does_not_end_the_listing_for_the_others(store: MemoryStore) -> None:
     store.go_on.clear()
-    source = BackupsSource(store)
+    source = source_of(store)
     leaving, staying = (asyncio.create_task(source.collect(NOW)) for _ in range(2))
     await asyncio.sleep(0.05)
     leaving.cancel()
@@ -196,8 +224,8 @@ class Pair:
 
     def __init__(self) -> None:
         self.stores = MemoryStore("local"), MemoryStore("s3")
-        local = BackupsSource(self.stores[0], beside=None)
-        self.sources = local, BackupsSource(self.stores[1], beside=(local,))
+        local = source_of(self.stores[0], beside=None)
+        self.sources = local, source_of(self.stores[1], beside=(local,))
 
     async def verified(self) -> list[float]:
         """Every sample of the family that has no location, of one scrape."""
