@@ -14,8 +14,14 @@ from typing import Self
 
 MANIFEST_SUFFIX = ".json"
 PROOF_SUFFIX = ".verified.json"
+ENCRYPTED_SUFFIX = ".age"
+"""What the name of an encrypted dump ends with, ahead of the manifest's suffix."""
+STEM = "unioncore-"
+"""What the names that dumps are given begin with."""
 
 _FORMAT = 1
+_DUMP = re.compile(rf"{STEM}(\d{{8}}T\d{{9}})Z\.dump(?:{re.escape(ENCRYPTED_SUFFIX)})?", re.ASCII)
+_BEGUN = "%Y%m%dT%H%M%S%f"
 _NAME = re.compile(r"[^./\0][^/\0]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00:00)", re.ASCII)
@@ -104,6 +110,21 @@ class Proof:
     def render(self) -> bytes:
         """Write it as the file that `parse` reads."""
         return _render(self.extra, sha256=self.sha256, verified_at=self.verified_at)
+
+
+def name_at(moment: datetime, *, encrypted: bool) -> str:
+    """Return the name that a dump is given which is begun at a moment."""
+    milliseconds = moment.astimezone(UTC).strftime(_BEGUN)[:-3]
+    return f"{STEM}{milliseconds}Z.dump{ENCRYPTED_SUFFIX if encrypted else ''}"
+
+
+def begun_at(name: str) -> datetime | None:
+    """Return when a dump was begun, to the millisecond, if it has a name that `name_at` makes; else None."""
+    made = _DUMP.fullmatch(name)
+    try:
+        return datetime.strptime(made[1], _BEGUN).replace(tzinfo=UTC) if made else None
+    except ValueError:
+        return None
 
 
 def _keys(text: bytes) -> dict[str, object]:

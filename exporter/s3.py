@@ -107,13 +107,13 @@ class S3Store(BackupStore):
         self._client: S3Client | None = None
         self._page_size = page_size
 
-    def list_backups(self, now: float, *, patience: float = math.inf, lenient: bool = False) -> Listing:
+    def list_backups(self, now: float, *, patience: float = math.inf) -> Listing:
         """See `BackupStore.list_backups`."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 -- as in s3_client
 
         # `from None`: as `trouble` says of their messages.
         try:
-            return super().list_backups(now, patience=patience, lenient=lenient)
+            return super().list_backups(now, patience=patience)
         except PermissionError as error:
             words = f"{error.filename}: {error.strerror}"
         except (ClientError, BotoCoreError, ValueError) as error:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from exporter.clock import in_future
-from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, ManifestError, Proof
+from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, ManifestError, Proof, begun_at
 
 PARTIAL_SUFFIX = ".partial"
 _DATABASE = "database"
@@ -46,10 +46,16 @@ class Backup(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A manifest or a proof that does not count, and why."""
+    """A manifest or a proof that does not count, and why; `unread` if all that is known is that it can't be read."""
 
     file: str
     reason: str
+    unread: bool = False
+
+    @property
+    def dump(self) -> str:
+        """The name of the dump that a manifest belongs to."""
+        return self.file.removesuffix(MANIFEST_SUFFIX)
 
 
 class Listing(NamedTuple):
@@ -71,6 +77,27 @@ class Listing(NamedTuple):
         """
         others = {backup.database for backup in self.backups if backup.database is not None} - {database}
         return tuple(backup for backup in self.backups if backup.database not in others), sorted(others)
+
+    def unread(self) -> list[Rejected]:
+        """Return the manifests that can't be read: of their backups no more is known than their names."""
+        return [rejected for rejected in self.rejected if rejected.unread]
+
+    def newer_than(self, backup: Backup | None) -> Rejected | None:
+        """Return a manifest that can't be read, and may be of a newer backup than this one.
+
+        A backup's name tells when it was begun, and no two of one database run at once.
+
+        Args:
+            backup: The newest that is known; None if there is none.
+
+        Returns:
+            One of those; None if all are older for sure.
+        """
+        for rejected in self.unread():
+            begun = begun_at(rejected.dump)
+            if backup is None or begun is None or begun >= backup.manifest.started_at:
+                return rejected
+        return None
 
 
 class Entry(NamedTuple):
@@ -100,16 +127,16 @@ class BackupStore(ABC):
     def _read(self, name: str) -> bytes:
         """Read a file; FileNotFoundError if it is gone, PermissionError if this one may not be read."""
 
-    def list_backups(self, now: float, *, patience: float = math.inf, lenient: bool = False) -> Listing:
+    def list_backups(self, now: float, *, patience: float = math.inf) -> Listing:
         """List the backups, reading only those manifests and proofs that are new since the last listing.
 
         Args:
             now: The time, as a Unix timestamp in seconds.
             patience: Seconds after which to give up. What was read by then need not be read again.
-            lenient: Count too few, and tell, rather than to fail, if a manifest is there that may not be read.
 
         Raises:
-            StoreError: The store, a manifest or a proof cannot be read.
+            StoreError: The store, a proof, or all that would be backups cannot be read. One manifest among others that
+                cannot be read is told in the listing (`unread`).
         """
         deadline = time.monotonic() + patience
         files: dict[str, Entry] = {}
@@ -133,7 +160,7 @@ class BackupStore(ABC):
                 continue
             except PermissionError as error:
                 refused.append(error)
-                rejected.append(Rejected(name, f"it cannot be read ({error.strerror})"))
+                rejected.append(Rejected(name, f"it cannot be read ({error.strerror})", unread=True))
                 continue
             verified_at = None
             try:
@@ -143,7 +170,7 @@ class BackupStore(ABC):
             database = manifest.extra.get(_DATABASE)
             named = database if isinstance(database, str) else None
             backups.append(Backup(replace(manifest, extra={}), verified_at, named))
-        if refused and not (lenient and backups):
+        if refused and not backups:
             raise refused[0]
         backups.sort(key=lambda backup: backup.manifest.finished_at)
         return Listing(tuple(backups), tuple(rejected))
@@ -214,10 +241,10 @@ class LocalStore(BackupStore):
         super().__init__()
         self._directory = directory
 
-    def list_backups(self, now: float, *, patience: float = math.inf, lenient: bool = False) -> Listing:
+    def list_backups(self, now: float, *, patience: float = math.inf) -> Listing:
         """See `BackupStore.list_backups`."""
         try:
-            return super().list_backups(now, patience=patience, lenient=lenient)
+            return super().list_backups(now, patience=patience)
         except FileNotFoundError as error:
             raise StoreError(
                 f"the backup directory {self._directory} does not exist: create it, or set BACKUP_DIR"

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import click
 
-from exporter.manifests import Manifest
+from exporter.manifests import Manifest, name_at
 from exporter.settings import load
 from exporter.storage import Backup, Listing, StoreError
 from scripts.backup import age
@@ -22,7 +22,7 @@ from scripts.backup.programs import Programs, choose, installed
 from scripts.backup.retention import expired
 from scripts.backup.sealing import Facts, seal
 from scripts.backup.settings import BackupSettings
-from scripts.backup.shelves import LocalShelf, Shelf, name_at, open_offsite
+from scripts.backup.shelves import LocalShelf, Shelf, open_offsite
 from scripts.job.commands import JobCommand, dry_run_option, json_option
 from scripts.job.exits import Exit, JobError
 from scripts.job.failures import explain

@@ -231,7 +231,7 @@ def test_a_directory_that_is_missing_or_no_directory_is_named_with_what_to_do(tm
         LocalStore(tmp_path / "file").list_backups(NOW)
 
 
-def test_a_manifest_that_may_not_be_read_fails_the_listing_rather_than_to_count_too_few(
+def test_manifests_none_of_which_may_be_read_fail_the_listing_rather_than_to_be_no_backups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path, backup("a.dump"))

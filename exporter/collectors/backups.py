@@ -29,7 +29,7 @@ SIZE = Family(
 BACKUPS = Family(
     "unioncore_backups",
     "Complete backups of the database in the store: each a dump of the size that its manifest gives. Those of which "
-    "the manifest names another database do not count.",
+    "the manifest names another database do not count. Left out while a manifest can't be read.",
     ("location",),
     example="unioncore_backups < 7",
 )
@@ -85,19 +85,24 @@ class BackupsSource:
     async def collect(self, now: float) -> Sequence[Sample]:
         """Publish what the store holds; of an empty one only that it holds 0.
 
+        A manifest that can't be read leaves its backup unknown, and so whatever would be another number with it.
+
         Args:
             now: The scrape's time, as a Unix timestamp in seconds.
 
         Raises:
-            CollectError: The store cannot be listed, or not in time.
+            CollectError: The store cannot be listed, or not in time, or the newest backup's manifest can't be read.
         """
         listings = await asyncio.gather(
             self.listing(now), *(source.listing(now) for source in self._beside or ()), return_exceptions=True
         )
         if isinstance(listings[0], BaseException):
             raise listings[0]
-        location, (backups, _) = self._store.location, listings[0].of(self._database)
-        samples = [BACKUPS(len(backups), location)]
+        listing, location = listings[0], self._store.location
+        backups, _ = listing.of(self._database)
+        if doubt := listing.newer_than(backups[-1] if backups else None):
+            raise CollectError(f"the newest of the {location} backups is not known: {doubt.file}: {doubt.reason}")
+        samples = [] if listing.unread() else [BACKUPS(len(backups), location)]
         if backups:
             newest = backups[-1].manifest
             finished = newest.finished_at.timestamp()
@@ -109,14 +114,15 @@ class BackupsSource:
         # The newest proof may lie in a store that could not be listed: then it is not known.
         known = [listing for listing in listings if isinstance(listing, Listing)]
         if self._beside is not None and len(known) == len(listings):
-            proven = [
-                backup.manifest.finished_at.timestamp()
-                for listing in known
-                for backup in listing.of(self._database)[0]
-                if backup.verified_at
-            ]
-            samples += [LAST_VERIFIED(max(proven))] if proven else []
+            samples += self._last_verified(known)
         return samples
+
+    def _last_verified(self, listings: Sequence[Listing]) -> list[Sample]:
+        proven = [backup for listing in listings for backup in listing.of(self._database)[0] if backup.verified_at]
+        newest = max(proven, key=lambda backup: backup.manifest.finished_at, default=None)
+        if newest is None or any(listing.newer_than(newest) for listing in listings):
+            return []
+        return [LAST_VERIFIED(newest.manifest.finished_at.timestamp())]
 
     async def listing(self, now: float) -> Listing:
         """List the store, or share the listing that is under way or still serves.
@@ -157,7 +163,8 @@ class BackupsSource:
         log = get_logger("exporter").bind(location=self._store.location)
         for rejected in listing.rejected:
             if rejected not in self._told:
-                log.warning("this is no backup", file=rejected.file, reason=rejected.reason)
+                what = "the backups are not counted" if rejected.unread else "this is no backup"
+                log.warning(what, file=rejected.file, reason=rejected.reason)
         _, others = listing.of(self._database)
         if others and others != self._others:
             log.warning("backups of other databases are not counted", database=self._database, others=others)

@@ -11,8 +11,6 @@ from scripts.job.exits import Exit, JobError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SUFFIX = ".age"
-
 
 class Writable(Protocol):
     """Where encrypted bytes go."""

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from exporter.manifests import MANIFEST_SUFFIX, Manifest
+from exporter.manifests import Manifest, begun_at
 from exporter.storage import StoreError
 from scripts.backup import age
 from scripts.backup.sealing import Facts
 from scripts.backup.settings import AnyBackups, BackupsSettings
-from scripts.backup.shelves import LocalShelf, Shelf, is_name, open_s3
+from scripts.backup.shelves import LocalShelf, Shelf, open_s3
 from scripts.embedded.processes import make_directory, remove_directory
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Run
@@ -83,7 +83,7 @@ async def find(
                     return Found(local, other.name)
         return Found(shelf, manifest.name)
     path = Path(what)
-    if not is_name(what) and await asyncio.to_thread(path.is_file):
+    if begun_at(what) is None and await asyncio.to_thread(path.is_file):
         return Found(LocalShelf(path.parent), path.name)
     if path.name != what:
         raise JobError(Exit.NOT_VERIFIED, f"{what}: there is no such file")
@@ -105,7 +105,7 @@ async def _newest(shelf: Shelf, database: str) -> Manifest:
     newest = backups[-1].manifest if backups else None
     # A name tells the time. What was to be the newest backup and is none must not hide behind an older one.
     for rejected in listing.rejected:
-        if rejected.file > (newest.name if newest else "") and is_name(rejected.file.removesuffix(MANIFEST_SUFFIX)):
+        if rejected.file > (newest.name if newest else "") and begun_at(rejected.dump):
             raise JobError(Exit.NOT_VERIFIED, f"{shelf.dumps.location}/{rejected.file} is no backup: {rejected.reason}")
     if newest is None:
         raise JobError(Exit.NOT_VERIFIED, f"there is no complete backup in {shelf.dumps.location}")

@@ -6,18 +6,16 @@ killed, it is whole or it is none.
 
 import asyncio
 import hashlib
-import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
-from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, ManifestError, Proof
+from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, STEM, Manifest, ManifestError, Proof, begun_at
 from exporter.storage import BackupStore, Listing, LocalStore
-from scripts.backup.age import SUFFIX as AGE_SUFFIX
 from scripts.backup.dump import BLOCK
 from scripts.backup.sealing import Facts, unseal
 from scripts.backup.settings import BackupSettings, BackupsSettings
@@ -26,23 +24,8 @@ from scripts.job.exits import Exit, JobError
 from scripts.localobjects import LocalObjects
 from scripts.objects import ObjectDamagedError, ObjectMissingError, Objects
 
-_STEM = "unioncore-"
-_NAME = re.compile(rf"{_STEM}(\d{{8}}T\d{{9}})Z\.dump(?:{re.escape(AGE_SUFFIX)})?")
-_TIME = "%Y%m%dT%H%M%S%f"
-
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def name_at(moment: datetime, *, encrypted: bool) -> str:
-    """Return the name of a dump that is begun at a moment."""
-    milliseconds = moment.astimezone(UTC).strftime(_TIME)[:-3]
-    return f"{_STEM}{milliseconds}Z.dump{AGE_SUFFIX if encrypted else ''}"
-
-
-def is_name(name: str) -> bool:
-    """Say whether a dump may have a name: one that `name_at` made."""
-    return _NAME.fullmatch(name) is not None
 
 
 class Shelf:
@@ -70,8 +53,8 @@ class Shelf:
         Raises:
             exporter.storage.StoreError: It can't be listed.
         """
-        # What can't be read is kept by retention, and must not stop a backup.
-        return await asyncio.to_thread(self._store.list_backups, time.time(), lenient=True)
+        # A manifest that can't be read is told: its backup is kept by retention, and must not stop the next one.
+        return await asyncio.to_thread(self._store.list_backups, time.time())
 
     async def work(self, task: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
         """Do something with its objects in a thread, which ends soon if this is cancelled."""
@@ -196,19 +179,19 @@ class Shelf:
         """
 
         def find() -> list[str]:
-            names = {stored.key for stored in self.dumps.list(_STEM)}
+            names = {stored.key for stored in self.dumps.list(STEM)}
             return [
                 name
                 for name in sorted(names)
-                if (match := _NAME.fullmatch(name)) and name + MANIFEST_SUFFIX not in names
-                if datetime.strptime(f"{match[1]}+0000", f"{_TIME}%z").timestamp() < before
+                if (begun := begun_at(name)) and name + MANIFEST_SUFFIX not in names
+                if begun.timestamp() < before
             ]
 
         return await self.work(find)
 
     async def clean(self, before: datetime) -> int:
         """Remove what backups that died before a moment have left unfinished; return how much that was."""
-        return await self.work(self.dumps.clean, before, _STEM)
+        return await self.work(self.dumps.clean, before, STEM)
 
     def _sha256(self, name: str) -> str | None:
         """Return a dump's SHA-256 as cheaply as it can be known; None if it can't."""

@@ -10,9 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Proof
+from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Proof, name_at
 from scripts.backup.sealing import seal, unseal
-from scripts.backup.shelves import name_at
 
 if TYPE_CHECKING:
     from scripts.dev.servers import Exporter

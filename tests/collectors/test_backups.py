@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.collectors.backups import LAST_VERIFIED, BackupsSource
+from exporter.manifests import MANIFEST_SUFFIX, name_at
 from exporter.metrics import CollectError, Sample
 from exporter.s3 import S3Store
 from exporter.storage import BackupStore, Entry, LocalStore, StoreError
@@ -25,6 +27,7 @@ class MemoryStore(BackupStore):
         super().__init__()
         self.location = location
         self.files: dict[str, bytes] = {}
+        self.unreadable: set[str] = set()
         self.error: Exception | None = None
         self.listings = 0
         self.go_on = threading.Event()
@@ -38,6 +41,8 @@ class MemoryStore(BackupStore):
         return (Entry(name, len(content), str(hash(content))) for name, content in self.files.items())
 
     def _read(self, name: str) -> bytes:
+        if name in self.unreadable:
+            raise PermissionError(13, "it lies in cold storage", name)
         return self.files[name]
 
 
@@ -129,6 +134,51 @@ async def test_backups_of_another_database_do_not_count_and_are_logged_once(stor
 async def test_where_only_another_database_has_backups_there_are_0(store: MemoryStore) -> None:
     store.files = backup("a.dump", verified=True, database="staging")
     assert values(await source_of(store).collect(NOW)) == {"backups s3": 0}
+
+
+def named(age: float, *, verified: bool = False) -> dict[str, bytes]:
+    """A backup with the name that the backup job gives it."""
+    return backup(dump(age), age=age, verified=verified)
+
+
+def dump(age: float) -> str:
+    return name_at(datetime.fromtimestamp(NOW - age, UTC), encrypted=False)
+
+
+@pytest.mark.parametrize(("proven", "known"), [(HOUR, True), (50 * HOUR, False)])
+async def test_an_old_manifest_that_cannot_be_read_costs_only_what_depends_on_it(
+    proven: float, known: bool, store: MemoryStore
+) -> None:
+    ages = (50 * HOUR, 25 * HOUR, HOUR)
+    for age in ages:
+        store.files |= named(age, verified=age == proven)
+    store.unreadable = {dump(25 * HOUR) + MANIFEST_SUFFIX}
+    source = source_of(store)
+    with capture_logs() as logs:
+        samples = [values(await source.collect(NOW)) for _ in range(2)]
+    # The unreadable one may be the newest that is proven, and whether it is a backup is not known.
+    verified = {"backup_last_verified_timestamp_seconds": NOW - proven} if known else {}
+    assert samples == 2 * [
+        {
+            "backup_last_success_timestamp_seconds s3": NOW - HOUR,
+            "backup_age_seconds s3": HOUR,
+            "backup_size_bytes s3": len(DUMP),
+        }
+        | verified
+    ]
+    assert [(line["event"], line["file"]) for line in logs] == [
+        ("the backups are not counted", dump(25 * HOUR) + MANIFEST_SUFFIX)
+    ]
+
+
+@pytest.mark.parametrize("name", [dump(HOUR), "b.dump"])
+async def test_nothing_is_published_if_what_cannot_be_read_may_be_the_newest_backup(
+    name: str, store: MemoryStore
+) -> None:
+    store.files = named(25 * HOUR) | backup(name, age=50 * HOUR)
+    store.unreadable = {name + MANIFEST_SUFFIX}
+    with pytest.raises(CollectError, match=rf"newest .* not known: {name}\.json: it cannot be read .*cold storage"):
+        await source_of(store).collect(NOW)
 
 
 async def test_a_bucket_is_published_like_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,9 @@ import asyncpg
 import pyrage  # type: ignore[import-untyped] # it has no stubs
 import pytest
 
-from exporter.manifests import MANIFEST_SUFFIX
+from exporter.manifests import MANIFEST_SUFFIX, name_at
 from exporter.settings import ConfigurationError
 from scripts.backup.sealing import unseal
-from scripts.backup.shelves import name_at
 from scripts.dev.generate import SCALES, create
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.embedded.programs import psql

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import pytest
 from mypy_boto3_s3 import S3Client
 
-from exporter.manifests import MANIFEST_SUFFIX
+from exporter.manifests import MANIFEST_SUFFIX, name_at
 from exporter.s3 import S3Store, s3_client
 from exporter.storage import Backup
 from scripts import s3objects
-from scripts.backup.shelves import name_at
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from scripts.s3options import S3Options

@@ -15,7 +15,8 @@ GROUP = Group(
         Record(_MEDIAN, "quantile_over_time(0.5, unioncore_backup_size_bytes[7d] offset 1d)"),
         Alert(
             name="UnionCoreBackupMissing",
-            expr="sum(unioncore_backups) == 0",
+            # Where a manifest can't be read their number is left out, but not the newest one's age.
+            expr="sum(unioncore_backups) == 0 unless on () unioncore_backup_age_seconds",
             wait="10m",
             keep="5m",
             severity=Severity.CRITICAL,
