@@ -29,11 +29,13 @@ class Parts:
     database: Database
     reader: Reader
     scraper: Scraper
+    jobs: JobStore
 
     async def close(self) -> None:
         """End what is under way, and close every connection."""
         await self.scraper.close()
         await self.database.close()
+        self.jobs.close()
 
 
 def assemble(settings: Settings, jobs: JobStore | None = None) -> Parts:
@@ -48,7 +50,7 @@ def assemble(settings: Settings, jobs: JobStore | None = None) -> Parts:
     policy = CountPolicy(recount_seconds=settings.recount_seconds)
     database = Database(settings.address(), limits)
     reader = Reader(database, database_collectors(policy), zone=ZoneInfo(settings.timezone), policy=policy)
-    return Parts(database, reader, Scraper(reader, _sources(settings, jobs)))
+    return Parts(database, reader, Scraper(reader, _sources(settings, jobs)), jobs)
 
 
 def _sources(settings: Settings, jobs: JobStore) -> list[Source]:

@@ -1,4 +1,4 @@
-"""Files that survive a crash: whole, or not there."""
+"""Files that survive a crash: whole, or not there. And files to lock."""
 
 import os
 from pathlib import Path
@@ -29,3 +29,28 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def open_lock(path: Path) -> int:
+    """Open a file to lock with `fcntl.flock`; made if it is not there, and never to be deleted.
+
+    The lock goes with the descriptor: the kernel lets go of it however the process ends. Were the file deleted, whoever
+    waits with the old one open would not meet one with the new.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        OSError: It can't be made or opened.
+    """
+    try:
+        # NFS locks for itself alone only what is open for writing (flock(2), "NFS details").
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except PermissionError:
+        if not path.exists():
+            raise
+        # Elsewhere to read is enough: a file that root's run made locks out everybody else's all the same.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -10,8 +10,11 @@ and pushes are refused until it can be read.
 """
 
 import asyncio
+import fcntl
+import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +23,7 @@ from typing import Literal
 from pydantic import FiniteFloat, TypeAdapter
 
 from exporter.clock import CLOCK_SKEW, in_future
-from exporter.files import write_durably
+from exporter.files import open_lock, write_durably
 
 KNOWN_JOBS = (
     "archive",
@@ -87,7 +90,11 @@ def labels_of(pairs: Mapping[str, str]) -> Labels:
 
 
 class JobStore:
-    """The pushed series of one exporter, which is the only writer of its directory.
+    """The pushed series of one exporter.
+
+    Who keeps pushes holds a lock on the directory, from its first one until it ends: another exporter there, its
+    successor for example, keeps none, for it would write over what was acknowledged. What that publishes it reads anew
+    each time.
 
     Args:
         directory: Where `jobs.json` is kept; created when the first push arrives.
@@ -96,7 +103,8 @@ class JobStore:
     def __init__(self, directory: Path) -> None:
         self._path = directory / "jobs.json"
         self._lock = threading.Lock()
-        self._groups: Groups | None = None  # None until the file has been read
+        self._held: int | None = None  # The descriptor of the lock file, while this is the only writer.
+        self._groups: Groups | None = None  # None until this is the only writer, and has read the file.
         self._set_aside: Path | None = None
 
     async def push(self, group: Labels, series: Mapping[Series, float], *, replace: bool, now: float) -> None:
@@ -113,7 +121,7 @@ class JobStore:
             PushAheadError: A timestamp is in the future.
             PushRefusedError: A timestamp is older than the one held, a series belongs to another group already,
                 or the store would hold more than `MAX_SERIES`.
-            StateError: The state file cannot be read or written; nothing was changed.
+            StateError: The state file cannot be read or written, or another exporter keeps it; nothing was changed.
         """
         await asyncio.to_thread(
             self._change, lambda groups: _with_push(groups, group, series, replace=replace, now=now)
@@ -126,7 +134,7 @@ class JobStore:
             group: The grouping key.
 
         Raises:
-            StateError: The state file cannot be read or written; nothing was changed.
+            StateError: As of `push`.
         """
         await asyncio.to_thread(
             self._change, lambda groups: {key: held for key, held in groups.items() if key != group}
@@ -142,30 +150,82 @@ class JobStore:
             StateError: What was pushed is not known: the state file cannot be read, or was damaged and no
                 push has arrived since.
         """
-        if self._groups is None:
-            await asyncio.to_thread(self._change, lambda groups: groups)
+        groups = self._groups
+        if groups is None:
+            groups = await asyncio.to_thread(self._look)
         if self._set_aside is not None:
             raise StateError(
                 f"the state file was damaged and is set aside as {self._set_aside}: "
                 "what the jobs pushed before is not known until they push again"
             )
-        return {key: value for held in (self._groups or {}).values() for key, value in held.items()}
+        return {key: value for held in groups.values() for key, value in held.items()}
+
+    def close(self) -> None:
+        """Let another exporter keep pushes in the directory."""
+        with self._lock:
+            self._groups = None
+            if self._held is not None:
+                os.close(self._held)
+                self._held = None
 
     def _change(self, change: Callable[[Groups], Groups]) -> None:
+        with self._alone():
+            groups = self._own()
+            changed = change(groups)
+            if changed == groups == {}:
+                return  # Nothing to keep: it must not hide that a damaged file was set aside.
+            if changed is not groups:
+                self._write(changed)
+            self._groups = changed
+
+    def _look(self) -> Groups:
+        with self._alone():
+            if self._groups is None:
+                # Only who holds the lock may set a damaged file aside: the other's next one takes its name.
+                with suppress(ValueError):
+                    return self._load()
+            return self._own()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         # A lock of threads, not of tasks: a cancelled request leaves its thread running, and the next
         # change must still wait for it.
         with self._lock:
             try:
-                if self._groups is None:
-                    self._groups = self._load()
-                changed = change(self._groups)
-                if changed == self._groups == {}:
-                    return  # Nothing to keep: it must not hide that a damaged file was set aside.
-                if changed is not self._groups:
-                    self._write(changed)
+                yield
             except OSError as error:
                 raise StateError(f"the state file {self._path} cannot be read or written: {error.strerror}") from error
-            self._groups = changed
+
+    def _own(self) -> Groups:
+        """Be the only writer, which alone can trust what it holds."""
+        self._acquire()
+        if self._groups is None:
+            try:
+                self._groups = self._load()
+            except ValueError:
+                aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
+                self._path.rename(aside)
+                self._groups, self._set_aside = {}, aside
+        return self._groups
+
+    def _acquire(self) -> None:
+        if self._held is not None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = open_lock(self._path.with_suffix(".lock"))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                why = "another exporter keeps what is pushed there: end it, or give each its own UNIONCORE_STATE_DIR"
+            else:
+                why = (
+                    f"the directory can't be locked ({error.strerror}), as on a file system of a network that has no "
+                    "locks: set UNIONCORE_STATE_DIR to a directory of this machine"
+                )
+            raise StateError(f"{self._path.parent}: {why}") from error
+        self._held = descriptor
 
     def _load(self) -> Groups:
         try:
@@ -173,10 +233,7 @@ class JobStore:
         except FileNotFoundError:
             self._set_aside = max(self._path.parent.glob(f"{self._path.name}.damaged-*"), default=None)
             return {}
-        except ValueError:
-            self._set_aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
-            self._path.rename(self._set_aside)
-            return {}
+        self._set_aside = None
         return {
             labels_of(group.labels): {(one.name, labels_of(one.labels)): one.value for one in group.series}
             for group in state.groups
@@ -193,7 +250,6 @@ class JobStore:
                 for group, held in groups.items()
             ),
         )
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(self._path, _STATE.dump_json(state))
         self._set_aside = None
 

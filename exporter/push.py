@@ -30,6 +30,7 @@ from starlette.routing import Route
 
 from exporter.collectors.jobs import LAST_RUN_SUCCEEDED, JobsSource
 from exporter.jobs import KNOWN_JOBS, JobStore, PushAheadError, PushRefusedError, Series, StateError, labels_of
+from exporter.logs import Incidents
 
 MAX_BODY = 64 * 1024
 """Bytes that a body may have, as sent and as decompressed."""
@@ -74,15 +75,20 @@ def push_routes(store: JobStore, *, token: str | None, loopback: bool) -> list[R
             group = grouping_key(request.scope["raw_path"])
             if request.method == "DELETE":
                 await store.delete(labels_of(group))
-                return Response(status_code=202)
-            series = parse_body(await _body(request), group)
-            await store.push(labels_of(group), series, replace=request.method == "PUT", now=time.time())
-        except (PushAheadError, StateError) as error:
+            else:
+                series = parse_body(await _body(request), group)
+                await store.push(labels_of(group), series, replace=request.method == "PUT", now=time.time())
+        except StateError as error:
+            incidents.report("pushes", str(error))
+            raise HTTPException(503, f"nothing was stored: {error}") from error
+        except PushAheadError as error:
             raise HTTPException(503, f"nothing was stored: {error}") from error
         except PushRefusedError as error:
             raise HTTPException(400, str(error)) from error
-        return Response()
+        incidents.report("pushes", None)
+        return Response(status_code=202 if request.method == "DELETE" else 200)
 
+    incidents = Incidents()
     methods = ["PUT", "POST", "DELETE"]
     return [Route(f"/metrics/{job}/{{rest:path}}", take, methods=methods) for job in ("job", f"job{_BASE64}")]
 

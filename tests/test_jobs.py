@@ -1,6 +1,8 @@
 """What the store of pushed results promises of its file."""
 
 import asyncio
+import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -20,12 +22,19 @@ async def push(store: JobStore, value: float = 1.0) -> None:
     await store.push(GROUP, {ITEMS: value}, replace=False, now=1.7e9)
 
 
+async def push_to(directory: Path, value: float = 1.0) -> None:
+    """As an exporter does that has ended since."""
+    store = JobStore(directory)
+    await push(store, value)
+    store.close()
+
+
 def set_aside(directory: Path) -> list[bytes]:
     return [path.read_bytes() for path in directory.glob("*.damaged-*")]
 
 
 async def test_what_was_pushed_is_there_after_a_restart(tmp_path: Path) -> None:
-    await push(JobStore(tmp_path / "state"), 0.1)
+    await push_to(tmp_path / "state", 0.1)
     await JobStore(tmp_path / "state").push(
         labels_of({"job": "verify", "a": "é"}), {(ITEMS[0], labels_of({"a": "é"})): 2.0}, replace=True, now=1.7e9
     )
@@ -96,6 +105,7 @@ async def test_a_damaged_state_file_is_set_aside_and_told_of_until_the_next_push
         await store.push(GROUP, {}, replace=False, now=1.7e9)
         with pytest.raises(StateError):
             await store.series()
+        store.close()
     await push(store)
     assert await store.series() == await JobStore(tmp_path).series() == {ITEMS: 1.0}
     assert set_aside(tmp_path) == [state]
@@ -103,13 +113,13 @@ async def test_a_damaged_state_file_is_set_aside_and_told_of_until_the_next_push
 
 async def test_a_push_that_finds_a_damaged_state_file_sets_it_aside_and_is_kept(tmp_path: Path) -> None:
     (tmp_path / "jobs.json").write_bytes(b"{")
-    await push(JobStore(tmp_path))
+    await push_to(tmp_path)
     assert await JobStore(tmp_path).series() == {ITEMS: 1.0}
     assert set_aside(tmp_path) == [b"{"]
 
 
 async def test_a_state_file_that_cannot_be_read_stays_and_is_used_once_it_can_be(tmp_path: Path) -> None:
-    await push(JobStore(tmp_path))
+    await push_to(tmp_path)
     good = (tmp_path / "jobs.json").rename(tmp_path / "good")
     (tmp_path / "jobs.json").mkdir()
     store = JobStore(tmp_path)
@@ -153,3 +163,46 @@ async def test_a_last_success_from_before_the_clock_was_ahead_is_still_the_last_
     await store.push(GROUP, {RUN: ahead}, replace=False, now=ahead)
     await store.push(GROUP, {RUN: now}, replace=False, now=now)
     assert await store.series() == {RUN: now, SUCCESS: now - DAY}
+
+
+async def test_of_two_exporters_on_a_directory_one_keeps_pushes_and_both_publish_them(tmp_path: Path) -> None:
+    before, after = JobStore(tmp_path), JobStore(tmp_path)
+    assert await before.series() == await after.series() == {}
+    await push(before)
+    for change in (push(after, 2.0), after.delete(GROUP)):
+        with pytest.raises(StateError, match=rf"{tmp_path}: another exporter keeps .* own UNIONCORE_STATE_DIR"):
+            await change
+    assert await after.series() == {ITEMS: 1.0}
+    await push(before, 3.0)
+    assert await after.series() == {ITEMS: 3.0}
+    before.close()
+    await after.push(GROUP, {RUN: 1.0}, replace=False, now=1.7e9)
+    assert await after.series() == await JobStore(tmp_path).series() == {ITEMS: 3.0, RUN: 1.0}
+    with pytest.raises(StateError):
+        await push(before)
+
+
+async def test_a_damaged_state_file_is_left_to_the_exporter_that_keeps_pushes(tmp_path: Path) -> None:
+    keeper = JobStore(tmp_path)
+    await push(keeper)
+    (tmp_path / "jobs.json").write_bytes(b"{")
+    with pytest.raises(StateError, match="another exporter"):
+        await JobStore(tmp_path).series()
+    assert not set_aside(tmp_path)
+    await push(keeper, 2.0)
+    assert await JobStore(tmp_path).series() == {ITEMS: 2.0}
+
+
+async def test_where_nothing_can_be_locked_no_push_is_kept_and_what_is_there_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push_to(tmp_path)
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    store = JobStore(tmp_path)
+    with pytest.raises(StateError, match=r"can't be locked \(No locks available\).*UNIONCORE_STATE_DIR"):
+        await push(store, 2.0)
+    assert await store.series() == {ITEMS: 1.0}

@@ -1,5 +1,6 @@
 """What the exporter takes no pushes of, from whom, and that it keeps what it took."""
 
+import asyncio
 import gzip
 import http.client
 import signal
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from exporter import connections
+from exporter.jobs import JobStore, labels_of
 from exporter.push import MAX_BODY
 from scripts.dev.servers import Server
 from scripts.embedded.processes import free_port
@@ -173,6 +176,24 @@ def test_a_connection_that_goes_silent_is_closed(
         while client.recv(9999):
             pass
         assert 0.3 < time.monotonic() - began < 4
+
+
+def test_a_push_to_the_second_exporter_on_a_directory_is_answered_503_and_logged_until_one_is_kept(
+    tmp_path: Path, stage: Stage
+) -> None:
+    first = JobStore(tmp_path)
+    asyncio.run(first.push(labels_of({"job": "verify"}), {}, replace=True, now=1.7e9))
+    stage.app = application(tmp_path)
+    with capture_logs() as logs:
+        for _ in range(2):
+            answer = send(stage.port, Push("PUT", BACKUP, TEXT))
+            assert (answer.status, "another exporter keeps" in answer.text) == (503, True)
+        first.close()
+        assert send(stage.port, Push("PUT", BACKUP, TEXT)).status == 200
+    assert [(line["event"], line["what"]) for line in logs] == [
+        ("failure begins", "pushes"),
+        ("failure ends", "pushes"),
+    ]
 
 
 def test_every_acknowledged_push_survives_kill_9(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.files import open_lock
 from scripts.job.exits import Exit, JobError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def file_lock(directory: Path, name: str) -> Iterator[None]:
     path = directory / f"{name}.lock"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = _open(path)
+        descriptor = open_lock(path)
     except OSError as error:
         raise JobError(
             Exit.CONFIGURATION,
@@ -57,18 +58,6 @@ def file_lock(directory: Path, name: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _open(path: Path) -> int:
-    # It is never deleted: a run that waits with the old file open would not meet one with the new.
-    try:
-        # NFS locks for itself alone only what is open for writing (flock(2), "NFS details").
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except PermissionError:
-        if not path.exists():
-            raise
-        # Elsewhere to read is enough: a file that root's run made locks out everybody else's all the same.
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 async def advisory_lock(connection: "Connection", name: str) -> None:

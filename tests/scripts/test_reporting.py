@@ -185,7 +185,9 @@ def test_a_failure_is_told_though_the_exporter_holds_a_result_from_a_clock_that_
     state, ahead = tmp_path / "state", time.time() + 30 * 86400
     group, labels = labels_of({"job": "cleanup"}), labels_of({"job_name": "cleanup"})
     held = {(RUN, labels): ahead, (SUCCESS, labels): ahead, (SUCCEEDED, labels): 1.0}
-    asyncio.run(JobStore(state).push(group, held, replace=False, now=ahead))
+    store = JobStore(state)
+    asyncio.run(store.push(group, held, replace=False, now=ahead))
+    store.close()
     with Exporter(database, env={"UNIONCORE_STATE_DIR": str(state)}) as exporter:
         assert of_job(exporter) == {SUCCEEDED: 1}
         env = environment(tmp_path, database, exporter=exporter.url)
