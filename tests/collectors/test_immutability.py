@@ -19,6 +19,24 @@ AS_REPLICAS = """
     end $$;
 """
 
+PARTITIONED = "".join(
+    f"{statement};"
+    for statement in (
+        "alter table audit_logs rename to audit_old",
+        "create table audit_logs (like audit_old including defaults, primary key (id)) partition by range (id)",
+        "create table audit_part partition of audit_logs default",
+        *(
+            f"create trigger audit_logs_prevent_{event} before {event} on audit_logs for each row"
+            " execute function prevent_audit_modification()"
+            for event in ("update", "delete")
+        ),
+        *(
+            f"create trigger t before truncate on {table} execute function prevent_audit_modification()"
+            for table in ("audit_logs", "audit_part")
+        ),
+    )
+)
+
 # What is done, and what then is refused of: update, delete, truncate.
 ALTERATIONS = {
     "nothing": ("select 1", "110"),
@@ -42,6 +60,49 @@ ALTERATIONS = {
         "000",
     ),
     "the function is commented": (FUNCTION.format(f"/* no */ -- no\n{RAISES}; -- done"), "110"),
+    "a comment's mark in a text hides that it is caught": (
+        FUNCTION.format("begin raise exception 'no -- really'; exception when others then return old; end"),
+        "000",
+    ),
+    "a mark in a quoted name hides it": (
+        FUNCTION.format("begin raise exception '%', old.\"a--\"; exception when others then return old; end"),
+        "000",
+    ),
+    "a quote within an escaped text hides it": (
+        FUNCTION.format("begin raise exception e'it\\'s -- no'; exception when others then return old; end"),
+        "000",
+    ),
+    "a text in dollars hides it": (
+        FUNCTION.format("begin raise exception $x$--$x$; exception when others then return old; end"),
+        "000",
+    ),
+    "all that raises is within a comment in a comment": (
+        FUNCTION.format("/* /* */ begin raise exception 'no'; end */ begin return old; end"),
+        "000",
+    ),
+    "the text has a comment's mark, and is not caught": (
+        FUNCTION.format("begin raise exception 'it''s -- /* no'; /* 'done */ end"),
+        "110",
+    ),
+    "a child has no triggers": ("create table audit_child () inherits (audit_logs)", "000"),
+    "a grandchild has all but one": (
+        "create table audit_child () inherits (audit_logs); create table audit_grandchild () inherits (audit_child);"
+        + "".join(
+            f"create trigger {event} before {event} on {table} execute function prevent_audit_modification();"
+            for event, table in (
+                ("update", "audit_child"),
+                ("delete", "audit_child"),
+                ("delete", "audit_grandchild"),
+            )
+        ),
+        "010",
+    ),
+    "its partitions have the triggers of the whole": (PARTITIONED, "111"),
+    "a trigger is disabled on a partition": (
+        f"{PARTITIONED} alter table audit_part disable trigger audit_logs_prevent_delete",
+        "101",
+    ),
+    "a partition can be emptied": (f"{PARTITIONED} drop trigger t on audit_part", "110"),
     "a trigger has a condition": (
         REPLACED.format("before update on audit_logs for each row when (old.id > 5)"),
         "010",
