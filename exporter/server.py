@@ -4,6 +4,7 @@ import base64
 import binascii
 import gzip
 import hmac
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from exporter import __version__
+from exporter.board import Snapshot
 from exporter.metrics import render
 from exporter.page import page
 from exporter.scrape import Scraper
@@ -23,6 +25,8 @@ _SCRAPE_TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 # Below this, compressing costs more than it saves.
 _WORTH_COMPRESSING = 1024
 _SHORTEST = 0.05
+_RECENT_SECONDS = 10.0
+"""How old what is told to those without the token may be: they cause no more than one look in that time."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -37,7 +41,7 @@ class Exporter:
             scraper: Makes the snapshots.
             seconds: The longest that a scrape may take.
             offset: How long before the scraper's own limit the answer is sent, in seconds.
-            token: What `/metrics` and `/` ask for; None: nothing.
+            token: What `/metrics` and `/` ask for, and `/health/ready` to tell why something fails; None: nothing.
         """
         self._scraper = scraper
         self._seconds = seconds
@@ -80,32 +84,44 @@ class Exporter:
         """Say that the process runs."""
         return JSONResponse({"status": "alive", "version": __version__})
 
-    async def ready(self, _: Request) -> Response:
-        """Say whether a scrape can be served, which it can without the database, and how that is."""
+    async def ready(self, request: Request) -> Response:
+        """Say whether a scrape can be served, which it can without the database, and how that is.
+
+        Without the token it neither looks anew each time nor says why: an error may name the role and the host.
+        """
+        known = self._knows_token(request)
         # Whatever limit the request names: it needs no token, and a look that it began would have that limit for all.
-        snapshot = await self._scraper.scrape(self._seconds)
+        snapshot = await self._scraper.scrape(self._seconds) if known else await self._recent()
         error = snapshot.database_error
+        database = {"status": "unhealthy" if error else "healthy"} | ({"error": error} if error and known else {})
         failing = sorted(name for name, outcome in snapshot.outcomes.items() if outcome.error)
         return JSONResponse(
             {
                 "status": "degraded" if failing or error else "healthy",
                 "version": __version__,
-                "checks": {"database": {"status": "unhealthy", "error": error} if error else {"status": "healthy"}},
+                "checks": {"database": database},
                 "failing_collectors": failing,
             }
         )
+
+    async def _recent(self) -> Snapshot:
+        latest = self._scraper.latest
+        if latest is not None and 0 <= time.time() - latest.at < _RECENT_SECONDS:
+            return latest
+        return await self._scraper.scrape(self._seconds)
 
     async def index(self, request: Request) -> Response:
         """Show a person what is exported, and what is wrong."""
         return HTMLResponse(page(await self._scraper.scrape(self.time_limit(request))))
 
-    def _guarded(self, handler: Handler) -> Handler:
-        token = self._token
-        if token is None:
-            return handler
+    def _knows_token(self, request: Request) -> bool:
+        if self._token is None:
+            return True
+        return hmac.compare_digest(_credential(request), self._token.get_secret_value().encode())
 
+    def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
-            if not hmac.compare_digest(_credential(request), token.get_secret_value().encode()):
+            if not self._knows_token(request):
                 return PlainTextResponse(
                     "a token is needed (UNIONCORE_METRICS_TOKEN)\n",
                     status_code=401,

@@ -131,7 +131,7 @@ class Settings(CommonSettings):
         None,
         validation_alias="UNIONCORE_METRICS_TOKEN",
         description="If set, `/metrics` and `/` ask for it as a bearer token, or as the password of basic auth "
-        "(any user name).",
+        "(any user name), and `/health/ready` says only with it why something fails.",
     )
     tls_certificate: Path | None = Field(
         None, validation_alias="UNIONCORE_TLS_CERT", description="Certificate chain (PEM): serve HTTPS."

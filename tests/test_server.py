@@ -28,6 +28,7 @@ from scripts.dev.servers import Exporter, Prometheus
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.embedded.processes import free_port
 from tests.exporting import exporter_sessions, locking
+from tests.rows import writing
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -213,6 +214,28 @@ async def test_one_without_a_token_costs_no_scrape_its_collectors(live_url: str)
                 await asyncio.sleep(0.5)
             assert 'unioncore_collector_success{collector="members"} 1.0' in (await scrape).text
             assert (await ready).json()["status"] == "healthy"
+
+
+async def test_one_without_a_token_does_not_have_the_database_looked_at_each_time(live_url: str) -> None:
+    with Exporter(live_url, env={"UNIONCORE_METRICS_TOKEN": "s3cret"}) as server:
+        assert server.get("/health/ready").json()["status"] == "healthy"
+        async with writing(live_url) as writer:
+            await writer.insert("members")
+        async with locking(live_url, "members"):
+            # A look would have to wait for the table, and fail.
+            for _ in range(3):
+                assert server.get("/health/ready").json()["status"] == "healthy"
+            known = server.get("/health/ready", headers={"authorization": "Bearer s3cret"})
+            assert known.json()["failing_collectors"] == ["members"]
+
+
+def test_one_without_a_token_is_not_told_why_the_database_is_down() -> None:
+    url = "postgresql://exporter_prod:hush-hush@127.0.0.1:1/nothing"
+    with Exporter(url, env={"UNIONCORE_METRICS_TOKEN": "s3cret"}) as server:
+        told = server.get("/health/ready").json()
+        assert (told["status"], told["checks"]) == ("degraded", {"database": {"status": "unhealthy"}})
+        told = server.get("/health/ready", headers={"authorization": "Bearer s3cret"}).json()
+        assert "error" in told["checks"]["database"]
 
 
 def test_every_line_of_the_log_is_one_json_object(tmp_path: Path) -> None:
