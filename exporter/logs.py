@@ -21,12 +21,22 @@ get_logger = structlog.get_logger
 LogFormat = Literal["logfmt", "json"]
 
 
-def configure(log_format: LogFormat, level: str, *, terminal: logging.Handler | None = None) -> None:
+def configure(
+    log_format: LogFormat,
+    level: str,
+    *,
+    ours: str = "exporter",
+    libraries: str = "info",
+    terminal: logging.Handler | None = None,
+) -> None:
     """Send all logging, the libraries' too, to standard error.
 
     Args:
         log_format: How a line is written.
         level: The least level that is written (`debug`, `info`, `warning`, `error`).
+        ours: The logger of our own lines.
+        libraries: The least level that is written of all others, if that is higher: theirs for debugging hold what no
+            log may, such as the session token that botocore signs requests with.
         terminal: What shows the lines to a person instead, with the time and the level as it likes.
     """
     shared: list[Any] = [
@@ -51,7 +61,8 @@ def configure(log_format: LogFormat, level: str, *, terminal: logging.Handler | 
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(max(logging.getLevelNamesMapping()[one.upper()] for one in (level, libraries)))
+    logging.getLogger(ours).setLevel(level.upper())
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

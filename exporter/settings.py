@@ -97,7 +97,9 @@ class CommonSettings(BaseSettings):
         "logfmt", validation_alias="UNIONCORE_LOG_FORMAT", description="How log lines are written: logfmt or json."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", validation_alias="UNIONCORE_LOG_LEVEL", description="The least that is logged."
+        "info",
+        validation_alias="UNIONCORE_LOG_LEVEL",
+        description="The least that is logged; of libraries, nothing below info.",
     )
 
     @field_validator("database_url")

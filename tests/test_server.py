@@ -29,6 +29,7 @@ from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.embedded.processes import free_port
 from tests.exporting import exporter_sessions, locking
 from tests.rows import writing
+from tests.storing import KEY, moto, path_style, use_s3
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -248,6 +249,20 @@ def test_every_line_of_the_log_is_one_json_object(tmp_path: Path) -> None:
     begins = [line["what"] for line in lines if line["event"] == "failure begins"]
     assert sorted(begins) == ["collector backups_local", "database"]
     assert all({"timestamp", "level", "event"} <= set(line) for line in lines)
+
+
+def test_at_level_debug_no_secret_of_the_bucket_is_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    with moto() as bucket:
+        use_s3(monkeypatch, bucket.url)
+        path_style().create_bucket(Bucket="bucket")
+        environment = {"UNIONCORE_LOG_LEVEL": "debug", "S3_BUCKET": "bucket", "S3_PATH_STYLE": "1"}
+        environment |= {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+        environment["AWS_SESSION_TOKEN"] = "sesame-session"
+        with Exporter("postgresql://nobody:hush-hush@127.0.0.1:1/nothing", env=environment) as server:
+            assert 'unioncore_backups{location="s3"} 0.0' in server.get("/metrics").text
+            assert server.stop() == 0
+            assert "failure begins" in server.log
+            assert not [secret for secret in ("sesame", KEY, "hush-hush") if secret in server.log]
 
 
 def test_every_error_of_the_configuration_is_told_at_once() -> None:

@@ -1,6 +1,5 @@
 """What a job shows while it runs: log lines and progress, for a person at a terminal or for cron's mail."""
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -62,9 +61,8 @@ class Display:
                 console=console,
                 transient=True,
             )
-        logs.configure(settings.log_format, "warning", terminal=handler)
         # Only our own lines below a warning: the libraries' would show URLs and headers.
-        logging.getLogger(_LOGGER).setLevel(settings.log_level.upper())
+        logs.configure(settings.log_format, settings.log_level, ours=_LOGGER, libraries="warning", terminal=handler)
         self.log: Any = logs.get_logger(f"{_LOGGER}.{job}")
 
     @contextmanager
