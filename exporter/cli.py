@@ -64,6 +64,7 @@ Examples:
 def serve() -> None:
     """Serve /metrics until SIGTERM or Ctrl-C."""
     settings = load()
+    settings.check_certificates()
     import uvicorn  # noqa: PLC0415 - the other commands need no server
 
     from exporter import logs  # noqa: PLC0415 - likewise
@@ -105,6 +106,7 @@ def check() -> None:
     Ends with 1 if a fact is missing or a collector fails.
     """
     settings = load()
+    settings.check_certificates()
     from exporter.check import check as dry_run  # noqa: PLC0415 - the tables' library is for this command only
 
     if problems := asyncio.run(dry_run(settings, sys.stdout)):

@@ -5,6 +5,7 @@ operations jobs share is in `CommonSettings`; `scripts.job.settings` has the job
 """
 
 import os
+import ssl
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, overload
@@ -179,6 +180,29 @@ class Settings(CommonSettings):
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
 
+    def check_certificates(self) -> None:
+        """Look whether the files of certificates are there, and are some.
+
+        Raises:
+            ConfigurationError: One is not; it is named, with its variable.
+        """
+        problems, address = [], self.address()
+        try:
+            address.connect_arguments()
+        except OSError as error:
+            problems.append(f"DATABASE_URL: its sslrootcert {_unfit(address.sslrootcert, error)}")
+        certificate, key = self.tls_certificate, self.tls_key
+        if certificate and key:
+            name, path = "UNIONCORE_TLS_KEY", key
+            try:
+                key.read_bytes()
+                name, path = "UNIONCORE_TLS_CERT", certificate
+                ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+            except OSError as error:
+                problems.append(f"{name}: {_unfit(path, error)}")
+        if problems:
+            raise ConfigurationError("\n".join(problems))
+
     def is_loopback(self) -> bool:
         """Say whether only this machine can reach the exporter."""
         return self.listen_address()[0] in _LOOPBACK
@@ -246,6 +270,12 @@ def _missing(present: Collection[str], *, database: bool) -> list[str]:
         if one in present and other not in present:
             problems.append(f"{other}: set it too, or unset {one}")
     return problems
+
+
+def _unfit(path: Path | str, error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"{path} is no certificate (PEM), or not that of the key: {error.reason}"
+    return f"{path} can't be read: {error.strerror}"
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:

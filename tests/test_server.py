@@ -4,7 +4,6 @@ import asyncio
 import base64
 import concurrent.futures
 import gzip
-import json
 import os
 import ssl
 import subprocess
@@ -29,7 +28,6 @@ from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.embedded.processes import free_port
 from tests.exporting import exporter_sessions, locking
 from tests.rows import writing
-from tests.storing import KEY, moto, path_style, use_s3
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -237,42 +235,6 @@ def test_one_without_a_token_is_not_told_why_the_database_is_down() -> None:
         assert (told["status"], told["checks"]) == ("degraded", {"database": {"status": "unhealthy"}})
         told = server.get("/health/ready", headers={"authorization": "Bearer s3cret"}).json()
         assert "error" in told["checks"]["database"]
-
-
-def test_every_line_of_the_log_is_one_json_object(tmp_path: Path) -> None:
-    environment = {"UNIONCORE_LOG_FORMAT": "json", "BACKUP_DIR": str(tmp_path / "missing")}
-    with Exporter("postgresql://nobody@127.0.0.1:1/nothing", env=environment) as server:
-        for _ in range(3):
-            server.get("/metrics")
-        server.stop()
-        lines = [json.loads(line) for line in server.log.splitlines()]
-    begins = [line["what"] for line in lines if line["event"] == "failure begins"]
-    assert sorted(begins) == ["collector backups_local", "database"]
-    assert all({"timestamp", "level", "event"} <= set(line) for line in lines)
-
-
-def test_at_level_debug_no_secret_of_the_bucket_is_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    with moto() as bucket:
-        use_s3(monkeypatch, bucket.url)
-        path_style().create_bucket(Bucket="bucket")
-        environment = {"UNIONCORE_LOG_LEVEL": "debug", "S3_BUCKET": "bucket", "S3_PATH_STYLE": "1"}
-        environment |= {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
-        environment["AWS_SESSION_TOKEN"] = "sesame-session"
-        with Exporter("postgresql://nobody:hush-hush@127.0.0.1:1/nothing", env=environment) as server:
-            assert 'unioncore_backups{location="s3"} 0.0' in server.get("/metrics").text
-            assert server.stop() == 0
-            assert "failure begins" in server.log
-            assert not [secret for secret in ("sesame", KEY, "hush-hush") if secret in server.log]
-
-
-def test_every_error_of_the_configuration_is_told_at_once() -> None:
-    environment = {"PATH": os.environ["PATH"], "UNIONCORE_TIMEZONE": "Mars", "UNIONCORE_LISTEN": "here"}
-    done = subprocess.run(
-        [sys.executable, "-m", "exporter", "serve"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    for variable in ("DATABASE_URL", "UNIONCORE_TIMEZONE", "UNIONCORE_LISTEN"):
-        assert f"\n{variable}: " in done.stderr
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(exporter: Exporter) -> None:
