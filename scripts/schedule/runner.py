@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,22 @@ CATCH_UP = timedelta(minutes=1)
 """How long after the start what was missed is made up for: what it needs may have been started just now, too."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def next_moment(cron: str, zone: ZoneInfo, after: datetime) -> datetime:
+    """Return the first moment after another one at which something is due.
+
+    Args:
+        cron: A time as in a crontab.
+        zone: Its zone.
+        after: A moment, aware.
+
+    Returns:
+        It in UTC: times of one zone are compared by what their clocks show, which an hour in autumn shows twice.
+    """
+    # Asked in the second of two such hours, cronsim answers with a time in the first one.
+    moments = (due.astimezone(UTC) for due in CronSim(cron, after.astimezone(zone)))
+    return next(moment for moment in moments if moment > after)
 
 
 class Schedule:
@@ -90,30 +106,33 @@ class Schedule:
 
     async def _repeat(self, command: str, cron: str) -> None:
         while not self._ending.is_set():
-            due = next(CronSim(cron, self._now()))
+            due = self._next(cron)
             if self._missed(command, cron):
                 due = min(due, self._now() + CATCH_UP)
                 self._log.warning("missed a run, and makes up for it", command=command)
-            self._log.info("next", command=command, at=due.isoformat(timespec="minutes"))
-            while (left := due.timestamp() - self._now().timestamp()) > 0:
+            self._log.info("next", command=command, at=due.astimezone(self._zone).isoformat(timespec="minutes"))
+            while (left := (due - self._now()).total_seconds()) > 0:
                 if await self._ended_within(min(left, BEAT_SECONDS)):
                     return
                 # By a clock that was ahead, and has been set since, it may have been far too late.
-                due = min(due, next(CronSim(cron, self._now())))
+                due = min(due, self._next(cron))
             await self._execute(command)
 
     def _now(self) -> datetime:
-        return datetime.now(self._zone)
+        return datetime.now(UTC)
+
+    def _next(self, cron: str) -> datetime:
+        return next_moment(cron, self._zone, self._now())
 
     def _missed(self, command: str, cron: str) -> bool:
         stamp = self._stamp(command)
         try:
-            began = datetime.fromtimestamp(stamp.stat().st_mtime, self._zone)
+            began = datetime.fromtimestamp(stamp.stat().st_mtime, UTC)
         except OSError:
             # From here on it can miss one.
             self._touch(stamp)
             return False
-        return next(CronSim(cron, began)) <= self._now()
+        return next_moment(cron, self._zone, began) <= self._now()
 
     def _stamp(self, command: str) -> Path:
         return self._heartbeat.with_name(f"schedule.{command.partition(' ')[0]}.began")

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -141,6 +141,68 @@ async def test_the_first_start_has_missed_nothing_and_a_run_that_is_ended_with_t
         assert lines(log) == ["begins"] * count
         if not count:
             began(tmp_path, timedelta(hours=-30))
+
+
+class Simulated(Schedule):
+    """A schedule by a clock of its own, on which a job takes a minute.
+
+    Args:
+        directory: Where it keeps its files.
+        cron: The job's time.
+        zone: Its zone.
+        start: When it begins.
+        end: When it is over.
+    """
+
+    def __init__(self, directory: Path, cron: str, zone: ZoneInfo, start: datetime, end: datetime) -> None:
+        super().__init__({"job": cron}, zone, heartbeat=directory / "alive", log=structlog.get_logger())
+        self.clock = start
+        self.began: list[datetime] = []
+        self._over = end
+
+    def _now(self) -> datetime:
+        return self.clock
+
+    async def _ended_within(self, seconds: float) -> bool:
+        self.clock += timedelta(seconds=seconds)
+        return self.clock >= self._over
+
+    async def _execute(self, command: str) -> None:
+        self.began.append(self.clock.astimezone(self._zone))
+        self._touch(self._stamp(command))
+        if await self._ended_within(60):
+            self._ending.set()
+
+    def _touch(self, path: Path) -> None:
+        path.touch()
+        os.utime(path, (self.clock.timestamp(), self.clock.timestamp()))
+
+
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [
+        ("America/Los_Angeles", date(2026, 3, 8)),
+        ("America/Los_Angeles", date(2026, 11, 1)),
+        ("Europe/Berlin", date(2026, 3, 29)),
+        ("Europe/Berlin", date(2026, 10, 25)),
+        ("Australia/Lord_Howe", date(2026, 4, 5)),
+        ("Australia/Lord_Howe", date(2026, 10, 4)),
+    ],
+)
+async def test_a_job_with_a_fixed_time_runs_once_on_the_day_that_the_clock_is_changed_as_on_every_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str, change: date
+) -> None:
+    monkeypatch.setattr(runner, "BEAT_SECONDS", 300)
+    midnight = datetime.combine(change, time(), ZoneInfo(zone))
+    days = [(midnight + timedelta(days=number)).date() for number in (-1, 0, 1)]
+    for quarter in range(16):
+        directory = tmp_path / str(quarter)
+        directory.mkdir()
+        start, end = ((midnight + timedelta(days=number)).astimezone(UTC) for number in (-1, 2))
+        cron = f"{quarter % 4 * 15} {quarter // 4} * * *"
+        work = Simulated(directory, cron, ZoneInfo(zone), start - timedelta(seconds=1), end)
+        await work._repeat("job", cron)
+        assert [moment.date() for moment in work.began] == days, (cron, work.began)
 
 
 def daily() -> dict[str, str]:
