@@ -6,7 +6,7 @@ delivered by the next run of any job, in order; not even a crash loses one.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -105,7 +105,7 @@ class Reporter:
         self._log = log
 
     async def deliver_kept(self) -> None:
-        """Deliver what earlier runs could not; a single attempt, for the job at hand waits."""
+        """Deliver what earlier runs could not; never raises, and tries but once, for the job at hand waits."""
         if self._kept():
             await self._deliver((), stop_after_attempt(1), otherwise="results of earlier runs still wait")
 
@@ -142,7 +142,7 @@ class Reporter:
         ]
         write_durably(self._spool / f"{result.finished_at:.6f}-{result.job}.json", _RESULT.dump_json(result))
         for path in superseded:
-            path.unlink(missing_ok=True)
+            self._delete(path)
 
     def _kept(self) -> list[tuple[Path, Result]]:
         """Return what is kept, the oldest first."""
@@ -161,8 +161,8 @@ class Reporter:
                 self._log.error("a kept result can't be read: delete it", path=str(path), error=type(error).__name__)
         return kept
 
-    async def _deliver(self, unkept: Iterable[Result], stop: stop_base, *, otherwise: str) -> dict[Result, Report]:
-        """Deliver what is kept and what is not, in order.
+    async def _deliver(self, unkept: Collection[Result], stop: stop_base, *, otherwise: str) -> dict[Result, Report]:
+        """Deliver what is kept, in order, and then what is not, even if what is kept can't be delivered.
 
         Args:
             unkept: What is not.
@@ -173,7 +173,6 @@ class Reporter:
             What became of those that are no longer waiting.
         """
         fates: dict[Result, Report] = {}
-        log = self._log.warning
         try:
             # A transport of our own: no proxy from the environment gets to see the token.
             async with (
@@ -186,31 +185,58 @@ class Reporter:
                     timeout=_REQUEST,
                 ) as client,
             ):
-                # One that lies ahead comes last, and holds up none that does not.
-                waiting = [*self._kept(), *((None, result) for result in unkept)]
-                for path, result in sorted(waiting, key=lambda one: one[1].finished_at):
-                    if in_future(result.finished_at, time.time()):
-                        self._log.warning(
-                            "a result waits until its time has come: the clock was ahead",
-                            of=result.job,
-                            finished_at=_written(result.finished_at),
-                        )
-                        continue
-                    fates[result] = await self._send(client, result, stop)
-                    if path:
-                        path.unlink(missing_ok=True)
-        except _DeniedError as error:
-            log, why = self._log.error, str(error)
-        except _LaterError as error:
-            why = str(error)
-        except TimeoutError:
-            why = f"{self._url} takes longer than {PATIENCE:g} s"
-        except OSError as error:
-            why = str(error)
-        else:
-            return fates
-        log(otherwise, why=why)
+                # What is not kept is lost if its turn does not come.
+                end = asyncio.get_running_loop().time() + PATIENCE / 2 if unkept else None
+                held_up = False
+                for path, result in self._due(unkept):
+                    if path is None:
+                        fates[result] = await self._send(client, result, stop)
+                    elif not held_up:
+                        try:
+                            async with asyncio.timeout_at(end):
+                                fates[result] = await self._send(client, result, stop)
+                            self._delete(path)
+                        except Exception as error:
+                            if not unkept:
+                                raise
+                            held_up = True
+                            self._complain(error, "results of earlier runs still wait")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no reason to end a job, or not to begin it
+            self._complain(error, otherwise)
         return fates
+
+    def _due(self, unkept: Collection[Result]) -> Iterator[tuple[Path | None, Result]]:
+        """Yield what is kept and what is not in the order of time, but none whose time has not come."""
+        waiting = [*self._kept(), *((None, result) for result in unkept)]
+        for path, result in sorted(waiting, key=lambda one: one[1].finished_at):
+            if in_future(result.finished_at, time.time()):
+                # It holds up none that does not lie ahead.
+                self._log.warning(
+                    "a result waits until its time has come: the clock was ahead",
+                    of=result.job,
+                    finished_at=_written(result.finished_at),
+                )
+            else:
+                yield path, result
+
+    def _complain(self, error: Exception, consequence: str) -> None:
+        match error:
+            case TimeoutError():
+                why = f"{self._url} takes longer than {PATIENCE:g} s"
+            case _DeniedError() | _LaterError() | OSError():
+                why = str(error)
+            case _:
+                # Its words may hold the token.
+                why = type(error).__name__
+        log = self._log.error if isinstance(error, _DeniedError) else self._log.warning
+        log(consequence, why=why)
+
+    def _delete(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            # It is delivered again, which changes nothing, and those after it are not held up.
+            self._log.error("a kept result can't be deleted: delete it", path=str(path), error=error.strerror)
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:

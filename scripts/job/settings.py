@@ -17,11 +17,12 @@ Duration = Annotated[float, Field(gt=0, le=7 * 86400)]
 
 
 def http_url(text: str) -> str:
-    """Check that a text is an HTTP URL without a password, and return it without the slash at the end.
+    """Check that a text is an HTTP URL that a path can be appended to, without a password, and return it so.
 
     Raises:
         ValueError: It is not.
     """
+    text = text.strip()
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
@@ -30,6 +31,10 @@ def http_url(text: str) -> str:
         raise ValueError("must begin with http:// or https:// and name a host")
     if url.userinfo:
         raise ValueError("must not hold a password")
+    if url.query or url.fragment:
+        raise ValueError("must end with the host, the port or a path: no ? and no #")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise ValueError("must have a port from 1 to 65535")
     return text.rstrip("/")
 
 

@@ -18,6 +18,7 @@ from exporter.settings import load
 from scripts.dev.servers import Exporter
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.embedded.processes import free_port
+from scripts.job import reporting
 from scripts.job.exits import Exit
 from scripts.job.reporting import Reporter, Result
 from scripts.job.settings import CleanupSettings
@@ -284,6 +285,34 @@ def test_a_host_name_that_is_not_known_fails_no_job(database: str, tmp_path: Pat
     assert ended.result["report"] == "kept"
 
 
+async def test_whatever_goes_wrong_with_a_report_ends_no_job_and_prevents_none(
+    env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    # The settings refuse it; what is underneath has an error of its own for it.
+    settings = load(CleanupSettings).model_copy(update={"exporter_url": "http://127.0.0.1:99999"})
+    settings.spool_directory.mkdir()
+    reporter = Reporter(settings, structlog.get_logger())
+    assert await reporter.report(Result("cleanup", time.time(), 1.0, 7)) == "kept"
+    await reporter.deliver_kept()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h:99999", "http://h:0", "http://h/?token=a-sesame", "http://h/#sesame", "h:9741", "http://", "/h"]
+)
+def test_a_url_that_nothing_can_be_pushed_to_is_refused_by_name(url: str, env: dict[str, str]) -> None:
+    ended = run((ODD, "count"), env | {"UNIONCORE_EXPORTER_URL": url})
+    assert ended.code == Exit.CONFIGURATION
+    assert "UNIONCORE_EXPORTER_URL: " in ended.result["error"]
+    assert "sesame" not in ended.log + json.dumps(ended.result)
+
+
+def test_blanks_around_a_url_are_none_of_it(env: dict[str, str]) -> None:
+    padded = env | {"UNIONCORE_EXPORTER_URL": f" {env['UNIONCORE_EXPORTER_URL']}/ "}
+    assert succeed(padded).result["report"] == "delivered"
+
+
 def test_a_disk_that_takes_nothing_does_not_keep_a_result_from_the_exporter(
     env: dict[str, str], exporter: Exporter, tmp_path: Path
 ) -> None:
@@ -297,6 +326,38 @@ def test_a_disk_that_takes_nothing_does_not_keep_a_result_from_the_exporter(
     assert not [path for path in (tmp_path / ".spool").iterdir() if path.suffix != ".lock"]
     assert ended.result["report"] == "lost"
     assert "the result is lost" in ended.log
+
+
+def test_a_result_that_can_be_neither_kept_nor_delivered_in_its_order_is_delivered_out_of_it(
+    database: str, tmp_path: Path
+) -> None:
+    env = environment(tmp_path, database)
+    succeed(env)
+    # Before the work and after it the kept one is denied.
+    with answering(404, 404, 200) as (url, _):
+        assert succeed(env | {"UNIONCORE_EXPORTER_URL": url, FULL: "1"}).result["report"] == "delivered"
+    assert len(kept(tmp_path)) == 1
+
+
+async def test_a_disk_that_has_become_read_only_hides_no_failure_behind_an_old_success(
+    env: dict[str, str], exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter.stop()
+    succeed(env)
+    exporter.start()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(reporting, "write_durably", refuse)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    for _ in range(2):
+        reporter = Reporter(load(CleanupSettings), structlog.get_logger())
+        await reporter.deliver_kept()
+        assert await reporter.report(Result("cleanup", time.time(), 1.0, None)) == "delivered"
+        assert of_job(exporter)[SUCCEEDED] == 0
 
 
 def test_a_kept_result_that_is_damaged_is_named_and_stops_no_other(
