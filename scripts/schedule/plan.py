@@ -35,28 +35,26 @@ SCHEDULE = (
 )
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
-_PROGRAM = "/opt/unioncore-observability/.venv/bin/unioncore-ops"
+_PROGRAMS = "/opt/unioncore-observability/.venv/bin"
+_SETTINGS = "/etc/unioncore/environment"
 
 
 def crontab() -> str:
     """Return scripts/crontab.example."""
     lines = "".join(
-        f"{entry.cron}  unioncore-ops {entry.command} 2>&1 | logger -t unioncore-ops\n" for entry in SCHEDULE
+        f"{entry.cron}  {{ set -a; . {_SETTINGS}; unioncore-ops {entry.command}; }} 2>&1 | logger -t unioncore-ops\n"
+        for entry in SCHEDULE
     )
     return f"""\
 # UnionCore's operations jobs, for `crontab -e` of the user that runs them. Times are the machine's.
 # Made by `make docs` from scripts/schedule/plan.py.
 #
-# Every setting is a variable here (docs/configuration.md). A secret is better in a file that only this user can read:
-# NAME_FILE is read in place of NAME. What a job says goes to the system's log (journalctl -t unioncore-ops), its result
-# as one JSON line last; the exporter is told too, and alerts come from there. A job that meets another run of itself
-# ends with 3 and does nothing. UnionCore's own health is not looked at from here: Prometheus probes it.
+# Settings are in {_SETTINGS} (docs/install.md, docs/configuration.md), and nowhere else: a job without
+# that file does not begin. What a job says goes to the system's log (journalctl -t unioncore-ops), its result as one
+# JSON line last; the exporter is told too, and alerts come from there. A job that meets another run of itself ends
+# with 3 and does nothing. UnionCore's own health is not looked at from here: Prometheus probes it.
 SHELL=/bin/sh
-PATH=/opt/unioncore-observability/.venv/bin:/usr/local/bin:/usr/bin:/bin
-DATABASE_URL_FILE=/etc/unioncore/database-url
-BACKUP_DIR=/var/backups/unioncore
-UNIONCORE_EXPORTER_URL=http://127.0.0.1:9741
-UNIONCORE_PUSH_TOKEN_FILE=/etc/unioncore/push-token
+PATH={_PROGRAMS}:/usr/local/bin:/usr/bin:/bin
 
 # minute hour day-of-month month day-of-week command
 {lines}"""
@@ -96,8 +94,8 @@ After=network-online.target
 [Service]
 Type=oneshot
 User=unioncore
-EnvironmentFile=/etc/unioncore/environment
-ExecStart={_PROGRAM} {entry.command}
+EnvironmentFile={_SETTINGS}
+ExecStart={_PROGRAMS}/unioncore-ops {entry.command}
 SyslogIdentifier=unioncore-ops
 Nice=10
 # The job has a time limit of its own; told to end, it cleans up within a minute.

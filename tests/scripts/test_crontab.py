@@ -20,9 +20,12 @@ from tests.scripts.running import ROOT
 
 TOKEN = "push-sesame"
 OLD_EVENTS = 30
+THRESHOLD = "390"
+"""The site's own, in days; without it, the events of 380 days ago are old, too."""
 OLD = f"""
 insert into audit_logs (table_name, record_id, action, changed_at)
-select 'members', i, 'READ', now() - interval '400 days' from generate_series(1, {OLD_EVENTS}) i;
+select 'members', i, 'READ', now() - case when i <= {OLD_EVENTS} then interval '400 days' else interval '380 days' end
+  from generate_series(1, {OLD_EVENTS + 10}) i;
 update refresh_tokens set expires_at = now() - interval '90 days', is_revoked = false where id <= 5;
 update refresh_tokens set expires_at = now() + interval '90 days', is_revoked = false where id > 5;
 update email_tokens set expires_at = now() + interval '90 days', is_used = false;
@@ -32,7 +35,7 @@ DUE = 5
 
 
 class Cron:
-    """Runs the crontab's commands in the environment that the crontab gives them.
+    """Runs the crontab's commands in the environment that the crontab gives them, with the settings of a site.
 
     Args:
         directory: An empty directory.
@@ -42,7 +45,10 @@ class Cron:
 
     def __init__(self, directory: Path, exporter: Exporter, url: str) -> None:
         text = (ROOT / "scripts" / "crontab.example").read_text()
-        self.commands = re.findall(r"^[0-9*]+ \S+ \S+ \S+ \S+ +(.*)$", text, re.MULTILINE)
+        site = directory / "environment"
+        commands = re.findall(r"^[0-9*]+ \S+ \S+ \S+ \S+ +(.*)$", text, re.MULTILINE)
+        assert all("/etc/unioncore/environment" in command for command in commands)
+        self.commands = [command.replace("/etc/unioncore/environment", str(site)) for command in commands]
         self.url = directory / "url"
         self.url.write_text(url)
         self._log = directory / "log"
@@ -53,14 +59,18 @@ class Cron:
         logger = programs / "logger"
         logger.write_text(f'#!/bin/sh\n[ "$*" = "-t unioncore-ops" ] && exec cat >>{self._log}\n')
         logger.chmod(0o755)
+        settings = {
+            "DATABASE_URL_FILE": self.url,
+            "BACKUP_DIR": exporter.backups,
+            "UNIONCORE_EXPORTER_URL": exporter.url,
+            "UNIONCORE_PUSH_TOKEN_FILE": token,
+            "ARCHIVE_THRESHOLD_DAYS": THRESHOLD,
+        }
+        site.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         # The machine's own values, in place of those of the machine that the example is for.
         here = {
             "SHELL": "/bin/sh",
             "PATH": f"{programs}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
-            "DATABASE_URL_FILE": str(self.url),
-            "BACKUP_DIR": str(exporter.backups),
-            "UNIONCORE_EXPORTER_URL": exporter.url,
-            "UNIONCORE_PUSH_TOKEN_FILE": str(token),
         }
         assert re.findall(r"^([A-Z_]+)=", text, re.MULTILINE) == list(here)
         # What cron itself sets.

@@ -73,9 +73,11 @@ def test_what_is_no_job_is_a_mistake_on_the_command_line() -> None:
 
 
 def test_the_crontab_runs_each_job_at_its_time() -> None:
-    found = [
-        re.match(r"(\S+ \S+ \S+ \S+ \S+)  unioncore-ops (.*) 2>&1 \| logger -t unioncore-ops$", it) for it in CRONTAB
-    ]
+    line = re.compile(
+        r"(\S+ \S+ \S+ \S+ \S+)  \{ set -a; \. /etc/unioncore/environment; unioncore-ops (.*); \} 2>&1"
+        r" \| logger -t unioncore-ops"
+    )
+    found = map(line.fullmatch, CRONTAB)
     assert [it.groups() for it in found if it] == [
         ("0 2 * * *", "backup"),
         ("0 3 * * 6", "verify latest"),
