@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scripts.dev.binaries import find
 from scripts.embedded.postgres import EmbeddedPostgres
-from tests.docs.pages import Block, Page
+from tests.docs.pages import REPOSITORY, Block, Page
 from tests.scripts.running import NOWHERE, environment
 
 SECONDS = 110
@@ -87,10 +87,13 @@ class Shell:
         for there, here in self.places.items():
             text = text.replace(there, here)
         log = self.directory / "output"
+        state = self.directory / "state"
+        # What a block has unset stays so.
+        env = {} if state.exists() else self.env
         with log.open("wb") as output:
             process = subprocess.Popen(
                 ["bash", "-c", _AROUND + text],
-                env={**self.env, "STATE": str(self.directory / "state")},
+                env={**env, "STATE": str(state)},
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -123,22 +126,29 @@ def _trimmed(text: str) -> str:
 
 
 def reader(
-    directory: Path, server: EmbeddedPostgres, url: str, *, places: Mapping[str, str] | None = None, **variables: str
+    directory: Path,
+    server: EmbeddedPostgres,
+    url: str,
+    *,
+    places: Mapping[str, str] | None = None,
+    container: bool = False,
+    **variables: str,
 ) -> Shell:
     """A shell with the programs and the settings of an operator.
 
     Args:
         directory: An empty directory.
-        server: Whose programs are on the PATH; scratch databases are made on it.
+        server: Whose programs are on the PATH, behind ours; scratch databases are made on it.
         url: UnionCore's database.
         places: As the shell's.
+        container: True for one in the jobs' container: its settings are in the environment alone, and none can be put
+            into /etc.
         **variables: Further settings.
     """
     etc = directory / "etc"
     backups = directory / "backups"
     for path in (etc, backups):
         path.mkdir()
-    programs = [Path(sys.executable).parent, find("amtool").parent, find("promtool").parent]
     settings = {
         "DATABASE_URL": url,
         "UNIONCORE_SCRATCH_URL": server.url("postgres"),
@@ -150,9 +160,35 @@ def reader(
     (etc / "database-url").write_text(settings["DATABASE_URL"])
     site = {**settings, "DATABASE_URL_FILE": str(etc / "database-url")}
     del site["DATABASE_URL"]
-    (etc / "environment").write_text("".join(f"{name}='{value}'\n" for name, value in site.items()))
+    base = environment(backups, url, exporter=NOWHERE)
+    if container:
+        settings = site
+        del base["DATABASE_URL"]
+    else:
+        (etc / "environment").write_text("".join(f"{name}='{value}'\n" for name, value in site.items()))
     for path in etc.iterdir():
         path.chmod(0o600)
-    base = environment(backups, url, exporter=NOWHERE)
-    search = os.pathsep.join([*map(str, programs), str(server.bin("psql").parent), os.environ["PATH"]])
-    return Shell(directory, {**base, **settings, "PATH": search}, {"/etc/unioncore": str(etc), **(places or {})})
+    search = [str(_installed(directory / "bin")), str(server.bin("psql").parent), "/usr/local/bin", "/usr/bin", "/bin"]
+    return Shell(
+        directory,
+        {**base, **settings, "PATH": os.pathsep.join(search)},
+        {"/etc/unioncore": "/proc/unioncore" if container else str(etc), **(places or {})},
+    )
+
+
+def _installed(directory: Path) -> Path:
+    """Make what docs/install.md puts into /usr/local/bin, which a login shell has on its PATH."""
+    directory.mkdir()
+    for name in ("amtool", "promtool"):
+        (directory / name).symlink_to(find(name))
+    (command,) = (
+        line.removeprefix("sudo ")
+        for block in Page(REPOSITORY / "docs" / "install.md").language("sh")
+        for line in block.text.splitlines()
+        if line.endswith("/usr/local/bin/")
+    )
+    places = {"/opt/unioncore-observability/.venv/bin": Path(sys.executable).parent, "/usr/local/bin": directory}
+    for there, here in places.items():
+        command = command.replace(there, str(here))
+    subprocess.run(["bash", "-c", command], check=True)
+    return directory
