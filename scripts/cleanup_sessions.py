@@ -9,8 +9,10 @@ import asyncio
 import sys
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
 from asyncpg import Connection
@@ -26,8 +28,14 @@ from scripts.job.settings import CleanupSettings
 BATCH = 500
 """How many rows a transaction changes at most."""
 
+_STATEMENT = "30s"
+"""How long a statement may take: less than a job that is told to end is given for cleaning up."""
+
 _BEFORE_ALL = -(2**63)
 """No id is lower."""
+
+_Batch = tuple[int | None, Counter[str]]
+"""The last id, None if there are no more, and how many rows of each kind were changed."""
 
 _FACTS = {
     **{name: FACTS[name] for name in ("sessions.expires", "sessions.revoked", "users.locked_until", "users.deleted")},
@@ -66,7 +74,7 @@ class _Chore:
         )
         return Counter({row["kind"]: row["rows"] for row in rows})
 
-    async def batch(self, connection: Connection, after: int) -> tuple[int | None, Counter[str]]:
+    async def batch(self, connection: Connection, after: int) -> _Batch:
         """Change the next rows that are due and nobody holds.
 
         Args:
@@ -74,7 +82,7 @@ class _Chore:
             after: The id after which to begin.
 
         Returns:
-            The last id, None if there are no more, and how many rows of each kind were changed.
+            How far it came, and what it has changed.
         """
         # Locking a row looks at it once more: one that is not due any longer is left alone.
         rows = await connection.fetch(
@@ -123,6 +131,18 @@ def _chores(schema: Schema, now: datetime, keep: timedelta) -> list[_Chore]:
     return [*tokens, release]
 
 
+async def _whole(batch: Coroutine[Any, Any, _Batch], counts: Counter[str]) -> _Batch:
+    """Wait for a batch and count it; told to end, still do so: the server may commit what it is asked to cancel."""
+    task = asyncio.create_task(batch)
+    try:
+        await asyncio.wait({task})
+    finally:
+        await asyncio.wait({task})
+        if not task.cancelled() and task.exception() is None:
+            counts.update(task.result()[1])
+    return task.result()
+
+
 async def cleanup(run: Run[CleanupSettings]) -> Outcome:
     """Do all chores, or only count in a dry run.
 
@@ -134,7 +154,7 @@ async def cleanup(run: Run[CleanupSettings]) -> Outcome:
     """
     read_only = "on" if run.dry_run else "off"
     async with run.connect(
-        lock_timeout="2s", statement_timeout="60s", default_transaction_read_only=read_only
+        lock_timeout="2s", statement_timeout=_STATEMENT, default_transaction_read_only=read_only
     ) as connection:
         schema = await find(connection, _FACTS)
         now = await connection.fetchval("select now()")
@@ -151,8 +171,7 @@ async def cleanup(run: Run[CleanupSettings]) -> Outcome:
                     after: int | None = _BEFORE_ALL
                     while after is not None:
                         began = time.monotonic()
-                        after, changed = await chore.batch(connection, after)
-                        counts.update(changed)
+                        after, changed = await _whole(chore.batch(connection, after), counts)
                         meter.advance(changed.total())
                         # As long a pause as the work before it: half of the time the database has for others.
                         await asyncio.sleep(time.monotonic() - began)

@@ -1,5 +1,6 @@
 """The cleanup on a real database of either shape: what goes, what stays, who waits, and that the counts are exact."""
 
+import signal
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -226,6 +227,28 @@ def test_a_run_that_is_killed_has_whole_batches_done_and_the_next_one_does_the_r
     assert ended.result["details"] == NOTHING | {"refresh_tokens_expired": rest}
     assert len(left(many)) == MANY
     assert not list((tmp_path / "backups" / ".spool").glob("*.json"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, None], ids=["a signal", "the time limit"])
+def test_a_run_that_is_ended_tells_what_it_has_done_to_the_row(
+    number: signal.Signals | None, many: str, env: dict[str, str]
+) -> None:
+    # As a statement that is so far that it can't be cancelled any more.
+    psql(
+        many,
+        "create function dawdle() returns trigger language plpgsql as"
+        " 'begin perform pg_sleep(1.5); return null; exception when query_canceled then return null; end';"
+        "create trigger dawdle before delete on refresh_tokens for each statement execute function dawdle()",
+    )
+    process = Forked(CLEANUP, env | {"DATABASE_URL": many, "UNIONCORE_CLEANUP_TIMEOUT": "60" if number else "1"})
+    if number:
+        wait_for(lambda: psql(many, "select count(*) from pg_stat_activity where wait_event = 'PgSleep'") != "0")
+        process.signal(number)
+    ended = end(process)
+    assert ended.code == (Exit.TERMINATED if number else Exit.TIMEOUT)
+    gone = 2 * MANY - len(left(many))
+    assert gone == 500
+    assert f"refresh_tokens_expired={gone} " in ended.log
 
 
 @pytest.mark.parametrize(
