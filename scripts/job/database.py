@@ -22,6 +22,9 @@ SESSION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncp
 """What a session raises that can't be had, or goes on no more. The last is asyncpg's own confusion if a statement comes
 between the server's goodbye and the end of the connection."""
 
+_TELLING = "client_connection_check_interval"
+"""The setting of a session that shows whether it is one: nobody else sets it to this, and no caller changes it."""
+
 # What a child may see of this process's environment: no secret, and no other PG* variable, which would lead elsewhere.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PGPASSFILE")
 
@@ -56,7 +59,8 @@ async def session(
         settings: Server settings of the session, over those that all jobs have.
 
     Raises:
-        JobError: The database can't be reached, or refuses the login (UNREACHABLE).
+        JobError: The database can't be reached, or refuses the login (UNREACHABLE); or what is between does not keep
+            a session's settings (CONFIGURATION), and so neither its limits nor its locks.
     """
     try:
         connection = await asyncpg.connect(
@@ -66,6 +70,7 @@ async def session(
     except SESSION_ERRORS as error:
         raise JobError(Exit.UNREACHABLE, f"the database {address} {_trouble(error, address, patience)}") from error
     try:
+        await _require_session(connection, address)
         yield connection
     finally:
         # asyncpg's own limit does not hold while a cancelled statement is being ended: a server that hangs would then
@@ -76,6 +81,20 @@ async def session(
                     await connection.close()
         finally:
             connection.terminate()
+
+
+async def _require_session(connection: Connection, address: Address) -> None:
+    try:
+        kept = await connection.fetchval(f"show {_TELLING}")
+    except (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError):
+        # Another client's statement was prepared on this connection, or this one on another's.
+        kept = None
+    if kept != _SESSION[_TELLING]:
+        raise JobError(
+            Exit.CONFIGURATION,
+            f"between here and the database {address} is a connection pooler that does not keep sessions (one in "
+            "transaction mode): set DATABASE_URL to the server's own address, or to the pooler's port for sessions",
+        )
 
 
 def _trouble(error: Exception, address: Address, patience: float) -> str:
