@@ -13,8 +13,8 @@ import pytest
 from hypothesis import settings
 
 from scripts.dev.generate import SCALES, create
+from scripts.embedded.directories import make_directory, remove_directory
 from scripts.embedded.postgres import EmbeddedPostgres
-from scripts.embedded.processes import make_directory, remove_directory
 
 # How fast a machine is decides no test.
 settings.register_profile("unioncore", deadline=None)

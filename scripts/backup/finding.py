@@ -12,7 +12,7 @@ from scripts.backup import age
 from scripts.backup.sealing import Facts
 from scripts.backup.settings import AnyBackups, BackupsSettings
 from scripts.backup.shelves import LocalShelf, Shelf, open_s3
-from scripts.embedded.processes import make_directory, remove_directory
+from scripts.embedded.directories import make_directory, remove_directory
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Run
 
@@ -115,7 +115,8 @@ async def _newest(shelf: Shelf, database: str) -> Manifest:
 @asynccontextmanager
 async def workspace() -> AsyncIterator[Path]:
     """Lend a directory for files that nobody else may read; it is gone when the block or the process ends."""
-    directory = make_directory("unioncore-work-")
+    # In a thread: what a killed run has left, which goes first, may be large.
+    directory = await asyncio.to_thread(make_directory, "unioncore-work-")
     try:
         yield directory
     finally:

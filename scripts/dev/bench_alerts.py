@@ -26,8 +26,8 @@ from scripts.dev.servers import ServerError
 from scripts.dev.sink import Sink
 from scripts.dev.stack import Stack, start
 from scripts.dev.watching import notify
+from scripts.embedded.directories import make_directory, remove_directory
 from scripts.embedded.postgres import EmbeddedPostgres, PostgresError
-from scripts.embedded.processes import make_directory, remove_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

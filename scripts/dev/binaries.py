@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.embedded.processes import cache, kill, make_directory, remove_directory, spawn
+from scripts.embedded.directories import cache, make_directory, remove_directory
+from scripts.embedded.processes import kill, spawn
 
 _FETCH = Path(__file__).with_name("stack-binaries")
 

@@ -27,8 +27,8 @@ from scripts.dev.servers import ServerError
 from scripts.dev.sink import Sink
 from scripts.dev.stack import PARTS, STEPS, Stack, start
 from scripts.dev.watching import notify
+from scripts.embedded.directories import make_directory, remove_directory
 from scripts.embedded.postgres import PostgresError
-from scripts.embedded.processes import make_directory, remove_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

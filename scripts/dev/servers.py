@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from scripts.dev.binaries import find
-from scripts.embedded.processes import Closing, end, free_port, make_directory, remove_directory, spawn
+from scripts.embedded.directories import make_directory, remove_directory
+from scripts.embedded.processes import Closing, end, free_port, spawn
 
 if TYPE_CHECKING:
     import subprocess

@@ -18,7 +18,8 @@ from scripts.dev.history.clock import LOOKBACK
 from scripts.dev.pace import SHIPPED, Pace
 from scripts.dev.servers import Alertmanager, Prometheus, Server, ServerError
 from scripts.dev.watchers import BlackboxExporter, PostgresExporter
-from scripts.embedded.processes import free_port, make_directory, remove_directory
+from scripts.embedded.directories import make_directory, remove_directory
+from scripts.embedded.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

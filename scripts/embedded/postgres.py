@@ -13,17 +13,8 @@ import time
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from scripts.embedded.processes import (
-    Closing,
-    descendants,
-    end,
-    free_port,
-    kill,
-    make_directory,
-    remove_directory,
-    remove_shared_memory,
-    spawn,
-)
+from scripts.embedded.directories import make_directory, remove_directory
+from scripts.embedded.processes import Closing, descendants, end, free_port, kill, remove_shared_memory, spawn
 from scripts.embedded.programs import (
     PostgresError,
     as_server,

@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import functools
 import os
 import random
 import secrets
@@ -22,7 +21,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -74,7 +72,8 @@ class _Reaper:
             self._process.wait()
 
 
-_reaper = _Reaper()
+REAPER = _Reaper()
+"""This process's."""
 
 
 class Closing(ABC):
@@ -116,43 +115,10 @@ def spawn(
     Raises:
         OSError: The program cannot be executed.
     """
-    _reaper.tell()
-    environment = dict(os.environ if env is None else env) | {_MARK: _reaper.mark}
+    REAPER.tell()
+    environment = dict(os.environ if env is None else env) | {_MARK: REAPER.mark}
     options.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.Popen([str(word) for word in argv], env=environment, start_new_session=True, **options)
-
-
-def make_directory(prefix: str = "unioncore-") -> Path:
-    """Create a temporary directory that is deleted when this process ends in any way.
-
-    Args:
-        prefix: The start of its name.
-
-    Returns:
-        Its path, short enough for a unix socket inside. Give it to `remove_directory` when it is done with.
-    """
-    path = Path(tempfile.gettempdir(), prefix + secrets.token_hex(4))
-    # First the word, then the deed: whenever this process dies, the reaper knows of the directory.
-    _reaper.tell(f"+{path}")
-    path.mkdir(mode=0o700)
-    return path
-
-
-def remove_directory(path: Path) -> None:
-    """Delete a directory made by `make_directory`; one that is already gone is no error."""
-    shutil.rmtree(path, ignore_errors=True)
-    _reaper.tell(f"-{path}")
-
-
-@functools.cache
-def cache() -> Path:
-    """The user's directory for what is made or fetched once; without a home, one that lives as long as this process."""
-    path = Path.home() / ".cache" / "unioncore-observability"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return make_directory("unioncore-cache-")
-    return path
 
 
 def free_port() -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from scripts.embedded.processes import cache, make_directory, remove_directory
+from scripts.embedded.directories import cache, make_directory, remove_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.dev import binaries
 from scripts.dev.binaries import BinaryMissingError, find
-from scripts.embedded.processes import cache
+from scripts.embedded.directories import cache
 
 SCRIPT = Path(binaries.__file__).with_name("stack-binaries")
 NAMES = ["prometheus", "promtool", "alertmanager", "amtool", "blackbox_exporter", "postgres_exporter", "pushgateway"]

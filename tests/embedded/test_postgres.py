@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from scripts.embedded import programs
+from scripts.embedded.directories import remove_directory
 from scripts.embedded.postgres import EmbeddedPostgres, PostgresError, psql
-from scripts.embedded.processes import remove_directory
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to run as two users")
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts.embedded.processes import descendants, end, free_port, kill, make_directory, remove_directory, spawn
+from scripts.embedded.processes import descendants, end, free_port, kill, spawn
 
 OWNER = """
 import json, sys, time
 from scripts.embedded.postgres import EmbeddedPostgres
-from scripts.embedded.processes import descendants, spawn, make_directory
+from scripts.embedded.directories import make_directory
+from scripts.embedded.processes import descendants, spawn
 
 server = EmbeddedPostgres()
 server.start()
@@ -92,15 +93,6 @@ def test_ending_twice_is_no_error() -> None:
     child = spawn(["true"])
     child.wait()
     assert (end(child), kill(child)) == (0, 0)
-
-
-def test_a_removed_directory_may_be_removed_again() -> None:
-    path = make_directory()
-    assert path.is_dir()
-    assert path.stat().st_mode & 0o777 == 0o700
-    remove_directory(path)
-    remove_directory(path)
-    assert not path.exists()
 
 
 def test_free_ports_are_outside_of_the_range_of_outgoing_connections() -> None:

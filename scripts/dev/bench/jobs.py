@@ -23,8 +23,8 @@ from scripts.dev.bench import report
 from scripts.dev.bench.databases import FULL, TENTH, fill, proportional
 from scripts.dev.progress import progress
 from scripts.dev.servers import Exporter, ServerError
+from scripts.embedded.directories import make_directory, remove_directory
 from scripts.embedded.postgres import EmbeddedPostgres, PostgresError
-from scripts.embedded.processes import make_directory, remove_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

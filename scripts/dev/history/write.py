@@ -12,7 +12,7 @@ from scripts.dev.binaries import find
 from scripts.dev.history import around, local, watchers
 from scripts.dev.history.clock import Clock
 from scripts.dev.history.local import constant, labels
-from scripts.embedded.processes import make_directory, remove_directory
+from scripts.embedded.directories import make_directory, remove_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
