@@ -5,6 +5,7 @@ operations jobs share is in `CommonSettings`; `scripts.job.settings` has the job
 """
 
 import os
+import re
 import ssl
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from exporter.dsn import Address, parse
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[\w.:/-]+")
+"""A bucket's name, as widely as any store takes it, or an access point's."""
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -42,6 +45,12 @@ def _listen(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("must be HOST:PORT (for example 127.0.0.1:9741, or [::]:9741)")
+    return text
+
+
+def _bucket(text: str) -> str:
+    if text and not _BUCKET.fullmatch(text):
+        raise ValueError("must be a bucket's name alone: no s3://, no host, and what keys begin with is S3_PREFIX")
     return text
 
 
@@ -79,7 +88,7 @@ class CommonSettings(BaseSettings):
     backup_directory: Path = Field(
         Path("/var/backups/unioncore"), validation_alias="BACKUP_DIR", description="The local backups."
     )
-    s3_bucket: str = Field(
+    s3_bucket: Annotated[str, AfterValidator(_bucket)] = Field(
         "",
         validation_alias="S3_BUCKET",
         description="The bucket of the off-site backups; boto3's own `AWS_*` variables say how to reach it "

@@ -153,6 +153,14 @@ def test_a_listening_address_needs_a_host_and_a_port(listen: str) -> None:
     assert problems(DATABASE_URL=URL, UNIONCORE_LISTEN=listen)[0].startswith("UNIONCORE_LISTEN: must be HOST:PORT")
 
 
+@pytest.mark.parametrize("bucket", [" ", "s3://backups", "backups/union", "backups ", "https://s3.example.org/backups"])
+def test_a_bucket_is_told_by_its_name_alone(bucket: str) -> None:
+    (line,) = problems(DATABASE_URL=URL, S3_BUCKET=bucket)
+    assert line.startswith("S3_BUCKET: must be a bucket's name alone")
+    for name in ("unioncore-backups", "arn:aws:s3:us-west-2:123456789012:accesspoint/backups"):
+        assert loaded(DATABASE_URL=URL, S3_BUCKET=name).s3_bucket == name
+
+
 def test_the_database_may_be_told_in_parts() -> None:
     settings = loaded(DB_HOST="db", DB_PORT="6432", DB_NAME="n", DB_USER="u", DB_PASSWORD="a:/?#@%41 b")
     address = settings.address()
