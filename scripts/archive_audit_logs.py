@@ -9,6 +9,7 @@ from exporter.settings import load
 from scripts.archive import check, delete, export, guard, show
 from scripts.archive.settings import ArchiveSettings, DeleteSettings, ListSettings
 from scripts.job.commands import JobCommand, dry_run_option, json_option
+from scripts.job.configuration import load_for
 from scripts.job.frame import run_job
 
 LOCK = "archive"
@@ -58,7 +59,7 @@ def command(ctx: click.Context, *, deleting: bool, dry_run: bool, as_json: bool)
     if ctx.invoked_subcommand:
         return
     if deleting:
-        settings = load(DeleteSettings)
+        settings = load_for("archive-delete", DeleteSettings, report=not dry_run)
         code = run_job(
             "archive-delete",
             delete.delete,
@@ -69,7 +70,7 @@ def command(ctx: click.Context, *, deleting: bool, dry_run: bool, as_json: bool)
             as_json=as_json,
         )
     else:
-        archiving = load(ArchiveSettings)
+        archiving = load_for("archive", ArchiveSettings, report=not dry_run)
         code = run_job(
             "archive",
             export.archive,
@@ -109,7 +110,7 @@ def verify_chunks(*, as_json: bool) -> None:
     database are nowhere else. Files of the classes GLACIER and DEEP_ARCHIVE can't be read at once: the store is asked
     for their checksums. A bucket may charge for what is read from it.
     """
-    settings = load(ListSettings)
+    settings = load_for("archive-verify", ListSettings)
     sys.exit(
         run_job(
             "archive-verify",

@@ -12,7 +12,6 @@ from typing import BinaryIO
 import click
 
 from exporter.manifests import Manifest, name_at
-from exporter.settings import load
 from exporter.storage import Backup, Listing, StoreError
 from scripts.backup import age
 from scripts.backup.contents import CRITICAL, Contents
@@ -24,6 +23,7 @@ from scripts.backup.sealing import Facts, seal
 from scripts.backup.settings import BackupSettings
 from scripts.backup.shelves import LocalShelf, Shelf, open_offsite
 from scripts.job.commands import JobCommand, dry_run_option, json_option
+from scripts.job.configuration import load_for
 from scripts.job.exits import Exit, JobError
 from scripts.job.failures import explain
 from scripts.job.frame import Outcome, Run, run_job
@@ -237,7 +237,7 @@ def command(*, dry_run: bool, as_json: bool) -> None:
     that is done, backups older than RETENTION_DAYS are deleted, but never those that are needed: see
     UNIONCORE_MIN_KEEP.
     """
-    settings = load(BackupSettings)
+    settings = load_for("backup", BackupSettings, report=not dry_run)
     sys.exit(
         run_job("backup", work, settings=settings, time_limit=settings.backup_seconds, dry_run=dry_run, as_json=as_json)
     )

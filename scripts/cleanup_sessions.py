@@ -19,8 +19,8 @@ from asyncpg import Connection
 
 from exporter.facts import FACTS, MOMENTS, Fact
 from exporter.schema import Schema, quoted
-from exporter.settings import load
 from scripts.job.commands import JobCommand, dry_run_option, json_option
+from scripts.job.configuration import load_for
 from scripts.job.database import find
 from scripts.job.frame import Outcome, Run, run_job
 from scripts.job.settings import CleanupSettings
@@ -200,7 +200,7 @@ def command(*, dry_run: bool, as_json: bool) -> None:
     when that is UNIONCORE_TOKEN_KEEP_DAYS ago (30). Users whose lock has expired are released, with no failed login
     counted. What the application holds at the moment is left to the next run.
     """
-    settings = load(CleanupSettings)
+    settings = load_for("cleanup", CleanupSettings, report=not dry_run)
     sys.exit(
         run_job(
             "cleanup", cleanup, settings=settings, time_limit=settings.cleanup_seconds, dry_run=dry_run, as_json=as_json

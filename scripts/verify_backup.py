@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from exporter.manifests import Proof
-from exporter.settings import load
 from scripts.backup import legacy
 from scripts.backup.finding import LATEST, Found, fetched, find
 from scripts.backup.programs import Programs, choose_reader, installed
@@ -20,6 +19,7 @@ from scripts.backup.scratch import Wanted, scratch
 from scripts.backup.settings import VerifySettings
 from scripts.backup.shelves import Shelf, open_shelves
 from scripts.job.commands import JobCommand, json_option
+from scripts.job.configuration import load_for
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Outcome, Run, run_job
 from scripts.objects import ObjectDamagedError
@@ -132,7 +132,7 @@ def command(*, what: str, as_json: bool) -> None:
     Old `.sql.gz` files that have no manifest can be verified as far as that goes: that they are complete, can be
     restored, and have the tables that matter.
     """
-    settings = load(VerifySettings)
+    settings = load_for("verify", VerifySettings)
 
     async def verify(run: Run[VerifySettings]) -> Outcome:
         return await work(run, what)

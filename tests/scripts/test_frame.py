@@ -18,9 +18,12 @@ from exporter.storage import StoreError
 from scripts.embedded.postgres import EmbeddedPostgres
 from scripts.job.exits import Exit
 from scripts.job.failures import explain
+from tests.pushing import ITEMS, published
 from tests.scripts.forking import Forked
+from tests.scripts.odd_job import NAME
 from tests.scripts.running import CLEANUP, ODD, ROOT, end, run
 
+SUCCEEDED = "unioncore_job_last_run_succeeded"
 SECRET = "a-secret-in-the-words"
 
 
@@ -158,6 +161,47 @@ def test_all_errors_of_the_configuration_are_said_at_once_with_2_and_no_value(en
     assert all(name in ended.log for name in wrong)
     assert all(name in ended.result["error"] for name in wrong)
     assert "open-sesame" not in ended.log + json.dumps(ended.result)
+
+
+@pytest.mark.parametrize(
+    ("job", "setting"),
+    [
+        ("backup", "RETENTION_DAYS"),
+        ("verify", "UNIONCORE_RESTORE_JOBS"),
+        ("archive", "ARCHIVE_THRESHOLD_DAYS"),
+        ("cleanup", "UNIONCORE_TOKEN_KEEP_DAYS"),
+    ],
+)
+def test_a_job_that_cannot_begin_with_its_settings_has_failed(job: str, setting: str, env: dict[str, str]) -> None:
+    def pushed(family: str) -> float:
+        return published(int(env["UNIONCORE_EXPORTER_URL"].rpartition(":")[2]))[family, frozenset({("job_name", job)})]
+
+    assert run((ODD, "count"), env | {NAME: job}).result["report"] == "delivered"
+    wrong = env | {setting: "-1"}
+    if job in ("archive", "cleanup"):
+        assert run(("scripts.ops", job, "--dry-run"), wrong).code == Exit.CONFIGURATION
+    # Who has forgotten to take the settings into the shell knows of no database, and has run nothing.
+    assert run(("scripts.ops", job), {**wrong, "DATABASE_URL": ""}).code == Exit.CONFIGURATION
+    assert pushed(SUCCEEDED) == 1
+    ended = run(("scripts.ops", job), wrong)
+    assert ended.code == Exit.CONFIGURATION
+    assert f"{setting}: " in ended.result["error"]
+    assert (pushed(SUCCEEDED), pushed(ITEMS)) == (0, 7)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h:99999", "http://h:0", "http://h/?token=a-sesame", "http://h/#sesame", "h:9741", "http://", "/h"]
+)
+def test_a_url_that_nothing_can_be_pushed_to_is_refused_by_name(url: str, env: dict[str, str]) -> None:
+    ended = run((ODD, "count"), env | {"UNIONCORE_EXPORTER_URL": url})
+    assert ended.code == Exit.CONFIGURATION
+    assert "UNIONCORE_EXPORTER_URL: " in ended.result["error"]
+    assert "sesame" not in ended.log + json.dumps(ended.result)
+
+
+def test_blanks_around_a_url_are_none_of_it(env: dict[str, str]) -> None:
+    padded = env | {"UNIONCORE_EXPORTER_URL": f" {env['UNIONCORE_EXPORTER_URL']}/ "}
+    assert run((ODD, "count"), padded).result["report"] == "delivered"
 
 
 def test_a_lock_that_cannot_be_made_is_a_matter_of_configuration(env: dict[str, str], tmp_path: Path) -> None:

@@ -298,21 +298,6 @@ async def test_whatever_goes_wrong_with_a_report_ends_no_job_and_prevents_none(
     await reporter.deliver_kept()
 
 
-@pytest.mark.parametrize(
-    "url", ["http://h:99999", "http://h:0", "http://h/?token=a-sesame", "http://h/#sesame", "h:9741", "http://", "/h"]
-)
-def test_a_url_that_nothing_can_be_pushed_to_is_refused_by_name(url: str, env: dict[str, str]) -> None:
-    ended = run((ODD, "count"), env | {"UNIONCORE_EXPORTER_URL": url})
-    assert ended.code == Exit.CONFIGURATION
-    assert "UNIONCORE_EXPORTER_URL: " in ended.result["error"]
-    assert "sesame" not in ended.log + json.dumps(ended.result)
-
-
-def test_blanks_around_a_url_are_none_of_it(env: dict[str, str]) -> None:
-    padded = env | {"UNIONCORE_EXPORTER_URL": f" {env['UNIONCORE_EXPORTER_URL']}/ "}
-    assert succeed(padded).result["report"] == "delivered"
-
-
 def test_a_disk_that_takes_nothing_does_not_keep_a_result_from_the_exporter(
     env: dict[str, str], exporter: Exporter, tmp_path: Path
 ) -> None:
