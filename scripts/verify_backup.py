@@ -12,7 +12,7 @@ import click
 
 from exporter.manifests import Proof
 from scripts.backup import legacy
-from scripts.backup.finding import LATEST, Found, fetched, find
+from scripts.backup.finding import LATEST, Fetched, Found, fetched, find
 from scripts.backup.programs import Programs, choose_reader, installed
 from scripts.backup.restoring import compare, pg_restore
 from scripts.backup.scratch import Wanted, scratch
@@ -34,58 +34,82 @@ async def work(run: Run[VerifySettings], what: str) -> Outcome:
     installations = await asyncio.to_thread(installed, run.settings.programs_directory)
     if found.name.endswith(legacy.SUFFIXES):
         return await legacy.verify(run, installations, found)
+    shelves = (found.shelf, local, *offsite)
+    sha256 = ""
     try:
-        details, proof = await _verified(run, installations, found)
+        async with fetched(run, found) as backup:
+            sha256 = backup.manifest.sha256
+            details, proof = await _verified(run, installations, found, backup)
     except JobError as error:
         if error.exit is Exit.NOT_VERIFIED:
-            # Retention keeps the newest one that is proven, and may delete those before it.
-            try:
-                await found.shelf.disprove(found.name)
-            except JobError as trouble:
-                run.log.error("its earlier proof can't be removed", error=str(trouble))  # noqa: TRY400 - told in a line
+            await _disprove(run, shelves, found.name, sha256)
         raise
-    proven = await _prove((found.shelf, local, *offsite), found.name, proof)
+    proven = await _prove(shelves, found.name, proof)
     return Outcome(int(details["compared"]), {**details, "proven": proven})
 
 
 async def _verified(
-    run: Run[VerifySettings], installations: Sequence[Programs], found: Found
+    run: Run[VerifySettings], installations: Sequence[Programs], found: Found, backup: Fetched
 ) -> tuple[dict[str, Any], Proof]:
     """Restore a backup, and compare it; return what was seen, and the proof.
 
     Raises:
-        JobError: It is not what it should be (NOT_VERIFIED), or that can't be known.
+        JobError: It does not bring back what it should (NOT_VERIFIED), or that can't be known (any other).
     """
-    async with fetched(run, found) as backup:
-        facts, contents = backup.facts, backup.facts.contents
-        programs = await asyncio.to_thread(choose_reader, installations, facts.client_major, facts.compression)
-        wanted = Wanted(
-            major=max(contents.major, programs.major),
-            encoding=contents.encoding,
-            collation=contents.collation,
-            ctype=contents.ctype,
-            provider=contents.provider,
-            locale=contents.locale,
-            roles=contents.roles,
-            policy_roles=contents.policy_roles,
-        )
-        began = time.monotonic()
-        async with scratch(run, installations, wanted) as database:
+    facts, contents = backup.facts, backup.facts.contents
+    programs = await asyncio.to_thread(choose_reader, installations, facts.client_major, facts.compression)
+    wanted = Wanted(
+        major=max(contents.major, programs.major),
+        encoding=contents.encoding,
+        collation=contents.collation,
+        ctype=contents.ctype,
+        provider=contents.provider,
+        locale=contents.locale,
+        roles=contents.roles,
+        policy_roles=contents.policy_roles,
+    )
+    began = time.monotonic()
+    async with scratch(run, installations, wanted) as database:
+        try:
             await pg_restore(run, programs, backup.dump, database, *_SCRATCH, failure=Exit.NOT_VERIFIED)
-            seconds = time.monotonic() - began
-            restored = await compare(run, contents, database)
-        details = {
-            "name": found.name,
-            "location": found.shelf.dumps.location,
-            "database": contents.database,
-            "critical": restored.critical(),
-            "tables": len(restored.tables),
-            "rows": sum(table.rows for table in restored.tables.values()),
-            "compared": contents.compared(),
-            "restore_seconds": round(seconds, 3),
-            "server": restored.version,
-        }
-        return details, Proof(backup.manifest.sha256, datetime.now(UTC), details)
+        except JobError as error:
+            if error.exit is Exit.NOT_VERIFIED:
+                raise
+            message = f"the scratch server can't take the backup, which says nothing of the backup itself: {error}"
+            raise JobError(error.exit, message, error.details) from error
+        seconds = time.monotonic() - began
+        restored = await compare(run, contents, database)
+    details = {
+        "name": found.name,
+        "location": found.shelf.dumps.location,
+        "database": contents.database,
+        "critical": restored.critical(),
+        "tables": len(restored.tables),
+        "rows": sum(table.rows for table in restored.tables.values()),
+        "compared": contents.compared(),
+        "restore_seconds": round(seconds, 3),
+        "server": restored.version,
+    }
+    return details, Proof(backup.manifest.sha256, datetime.now(UTC), details)
+
+
+async def _disprove(run: Run[VerifySettings], shelves: Sequence[Shelf], name: str, sha256: str) -> None:
+    """Remove the proofs of what does not bring back what it should.
+
+    Retention keeps the newest one that is proven, and may delete those before it. What is wrong with bytes that are as
+    they were written is wrong with every copy of them; else it is that one place which has lost them.
+
+    Args:
+        run: Of this job.
+        shelves: All, first the one that it was fetched from.
+        name: The backup.
+        sha256: Of the dump; empty if what lies there is not what was written.
+    """
+    for shelf in shelves if sha256 else shelves[:1]:
+        try:
+            await shelf.disprove(name, sha256 if shelf is not shelves[0] else "")
+        except JobError as trouble:
+            run.log.error("an earlier proof can't be removed", location=shelf.dumps.location, error=str(trouble))  # noqa: TRY400 - told in a line
 
 
 async def _prove(shelves: Sequence[Shelf], name: str, proof: Proof) -> list[str]:

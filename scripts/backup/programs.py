@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
 
 from scripts.embedded.programs import WHEELS, PostgresError, find_programs
 from scripts.job.exits import Exit, JobError
@@ -28,19 +28,35 @@ _CAUSES = (
     (
         Exit.NO_SPACE,
         re.compile(
-            r": ERROR:  could not .*: (No space left on device|Disk quota exceeded|File too large)$", re.MULTILINE
+            r": ERROR:  could not .*: (No space left on device|Disk quota exceeded|File too large)$|"
+            r": ERROR:  temporary file size exceeds ",
+            re.MULTILINE,
         ),
     ),
     (
         Exit.UNREACHABLE,
         re.compile(
-            r"\bconnection to server .* failed: |\bserver closed the connection unexpectedly$|"
-            r"FATAL:  terminating connection |\bSSL connection has been closed unexpectedly$",
+            r"\bconnection to server .* failed: |\bserver closed the connection unexpectedly$|: FATAL:  |"
+            r"\bSSL connection has been closed unexpectedly$",
+            re.MULTILINE,
+        ),
+    ),
+    (
+        Exit.FAILED,
+        re.compile(
+            # An operating system's reason has no quotes, and begins with a capital.
+            r": ERROR:  could not .*: [A-Z][\w ,/()-]*$|^\w+: error: could not [^:]*: [A-Z][\w /()-]*$|"
+            r": ERROR:  (permission denied |must be (owner|superuser|able to SET ROLE|member) |[Oo]nly superuser|"
+            r"out of (shared )?memory|canceling |deadlock detected|stack depth limit |extension .* is not available|"
+            r".*not supported (by|in) this build|cannot execute .* in a read-only transaction$)",
             re.MULTILINE,
         ),
     ),
 )
-"""Lines by which libpq and the server say what is no fault of a dump: PostgreSQL's `fe-connect.c`, `md.c`."""
+"""Lines by which libpq, the server and its programs say what is no fault of a dump: rights, memory, disks, connections,
+and what a server was not built with. PostgreSQL's `fe-connect.c`, `elog.c`, `aclchk.c`, `md.c`, `extension.c`."""
+_FROM_OUTSIDE = {-SIGHUP, -SIGINT, -SIGKILL, -SIGTERM}
+"""How a program ends that somebody has ended, such as the kernel when memory is short."""
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)([.\w]*)")
 _PROBE_SECONDS = 10.0
 _SYSTEM = Path("/usr/lib/postgresql")
@@ -205,9 +221,12 @@ class Child:
         """Return what its end means to the job.
 
         Args:
-            otherwise: How the job ends, unless it was the disk of the server or the connection to it that failed.
+            otherwise: How the job ends if what it was to do can't be done, unlike where it was kept from it: by the
+                server's disk, the connection to it, rights that it lacks there, somebody who ended it.
         """
         said = self.said()
+        if self.process.poll() in _FROM_OUTSIDE:
+            otherwise = Exit.FAILED
         return JobError(next((end for end, cause in _CAUSES if cause.search(said)), otherwise), self.complaint())
 
     async def wait(self) -> int:
@@ -283,7 +302,7 @@ async def run_program(
         stdin: An open file to read from.
 
     Raises:
-        JobError: It failed, or can't be executed (TOOL); NO_SPACE and UNREACHABLE are the server's.
+        JobError: It failed, or can't be executed (TOOL); NO_SPACE, UNREACHABLE and FAILED may be the server's.
     """
     with start(argv, environment, stdin=subprocess.DEVNULL if stdin is None else stdin) as child:
         if await child.wait():

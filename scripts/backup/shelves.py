@@ -142,9 +142,23 @@ class Shelf:
 
         return await self.work(write)
 
-    async def disprove(self, name: str) -> None:
-        """Remove the proof of a backup that a later restore has not confirmed, if there is one."""
-        await self.work(self._documents.delete, name + PROOF_SUFFIX)
+    async def disprove(self, name: str, sha256: str = "") -> None:
+        """Remove the proof of a backup that a later restore has not confirmed, if there is one.
+
+        Args:
+            name: The backup.
+            sha256: Only a proof of this very dump; without it, whatever the proof is of.
+        """
+
+        def remove() -> None:
+            if sha256:
+                with suppress(ObjectMissingError, ManifestError):
+                    if Proof.parse(self._read(name + PROOF_SUFFIX)).sha256 == sha256:
+                        self._documents.delete(name + PROOF_SUFFIX)
+            else:
+                self._documents.delete(name + PROOF_SUFFIX)
+
+        await self.work(remove)
 
     async def remove(self, name: str) -> None:
         """Delete a backup, its manifest first."""

@@ -69,6 +69,37 @@ def test_a_program_that_another_thread_has_seen_end_is_ended_without_a_word(monk
         child.end()
 
 
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        ('could not execute query: ERROR:  could not create unique index "a: B"', Exit.NOT_VERIFIED),
+        ("could not execute query: ERROR:  function lower_of(text) does not exist", Exit.NOT_VERIFIED),
+        ("error returned by PQputCopyData: ERROR:  invalid input syntax for type json", Exit.NOT_VERIFIED),
+        ("could not read from input file: end of file", Exit.NOT_VERIFIED),
+        ("could not uncompress data: invalid code lengths set", Exit.NOT_VERIFIED),
+        ('could not reconnect to database: FATAL:  too many connections for role "x"', Exit.UNREACHABLE),
+        ("could not execute query: FATAL:  terminating connection due to administrator command", Exit.UNREACHABLE),
+        ("could not execute query: ERROR:  cannot execute CREATE TABLE in a read-only transaction", Exit.FAILED),
+        ('could not execute query: ERROR:  could not extend file "a": No space left on device', Exit.NO_SPACE),
+        ('could not execute query: ERROR:  temporary file size exceeds "temp_file_limit" (1kB)', Exit.NO_SPACE),
+        ('could not execute query: ERROR:  permission denied to create extension "pageinspect"', Exit.FAILED),
+        ("could not execute query: ERROR:  must be owner of table a", Exit.FAILED),
+        ('could not execute query: ERROR:  must be able to SET ROLE "x"', Exit.FAILED),
+        ('could not execute query: ERROR:  extension "postgis" is not available', Exit.FAILED),
+        ('could not execute query: ERROR:  could not create locale "xx": No such file or directory', Exit.FAILED),
+        ("could not execute query: ERROR:  out of shared memory", Exit.FAILED),
+        ("could not execute query: ERROR:  canceling statement due to statement timeout", Exit.FAILED),
+        ("could not execute query: ERROR:  ICU is not supported in this build", Exit.FAILED),
+        ("could not create worker process: Resource temporarily unavailable", Exit.FAILED),
+        ("could not read from input file: Input/output error", Exit.FAILED),
+    ],
+)
+def test_what_a_restore_fails_of_is_told_from_what_is_wrong_with_the_dump(said: str, meaning: Exit) -> None:
+    with start(["/bin/sh", "-c", 'echo "pg_restore: error: $0" >&2; exit 1', said], {}) as child:
+        child.process.wait()
+        assert child.failure(Exit.NOT_VERIFIED).exit is meaning
+
+
 def test_a_build_without_zstd_is_not_chosen_for_a_dump_that_is_compressed_with_it() -> None:
     wheels = [Programs(find_programs(major), major, str(major)) for major in (18, 17)]
     assert [programs.has_zstd() for programs in wheels] == [False, True]
