@@ -26,9 +26,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from exporter.clock import in_future
 from exporter.manifests import MANIFEST_SUFFIX, PROOF_SUFFIX, Manifest, ManifestError, Proof, begun_at
+from exporter.whose import Database
 
 PARTIAL_SUFFIX = ".partial"
-_DATABASE = "database"
+_WHOSE = ("database", "cluster", "oid")
+"""What the manifest says of the database that a backup is of, as `Backup` has it."""
 MAX_DOCUMENT = 1024 * 1024
 """Bytes; a larger manifest or proof does not count, and is not read."""
 
@@ -38,11 +40,21 @@ class StoreError(Exception):
 
 
 class Backup(NamedTuple):
-    """A complete backup: its manifest (without `extra`), when a restore last proved it, and which database it is of."""
+    """A complete backup: its manifest (without `extra`), when a restore last proved it, and which database it is of.
+
+    The name of the database, the system identifier of its cluster, and its number in there; None if it doesn't say.
+    """
 
     manifest: Manifest
     verified_at: datetime | None
     database: str | None = None
+    cluster: str | None = None
+    oid: int | None = None
+
+    @property
+    def whose(self) -> Database:
+        """The database that it is of, as far as its manifest says that."""
+        return Database(self.database, self.cluster, self.oid)
 
 
 class Rejected(NamedTuple):
@@ -64,19 +76,20 @@ class Listing(NamedTuple):
     backups: tuple[Backup, ...]
     rejected: tuple[Rejected, ...]
 
-    def of(self, database: str) -> tuple[tuple[Backup, ...], list[str]]:
+    def of(self, database: Database) -> tuple[tuple[Backup, ...], list[str]]:
         """Tell the backups of one database from those of others in the same place.
 
         A manifest that names no database may be any's: it counts.
 
         Args:
-            database: Its name.
+            database: What is known of it.
 
         Returns:
             Its backups, the newest last; and which others have some there.
         """
-        others = {backup.database for backup in self.backups if backup.database is not None} - {database}
-        return tuple(backup for backup in self.backups if backup.database not in others), sorted(others)
+        ours = tuple(backup for backup in self.backups if database.is_same(backup.whose))
+        others = {str(backup.whose) for backup in self.backups if not database.is_same(backup.whose)}
+        return ours, sorted(others)
 
     def unread(self) -> list[Rejected]:
         """Return the manifests that can't be read: of their backups no more is known than their names."""
@@ -167,9 +180,16 @@ class BackupStore(ABC):
                 verified_at = self._verified_at(manifest, files, now)
             except ManifestError as error:
                 rejected.append(Rejected(dump + PROOF_SUFFIX, str(error)))
-            database = manifest.extra.get(_DATABASE)
-            named = database if isinstance(database, str) else None
-            backups.append(Backup(replace(manifest, extra={}), verified_at, named))
+            database, cluster, oid = (manifest.extra.get(key) for key in _WHOSE)
+            backups.append(
+                Backup(
+                    replace(manifest, extra={}),
+                    verified_at,
+                    database if isinstance(database, str) else None,
+                    cluster if isinstance(cluster, str) else None,
+                    oid if isinstance(oid, int) else None,
+                )
+            )
         if refused and not backups:
             raise refused[0]
         backups.sort(key=lambda backup: backup.manifest.finished_at)
@@ -213,9 +233,10 @@ class BackupStore(ABC):
 
 
 def _slim(document: Document) -> Document:
-    """Leave of what a manifest says beyond its format no more than the name of the database."""
+    """Leave of what a manifest says beyond its format no more than which database it is of."""
     contents = document.extra.get("contents")
-    return replace(document, extra={_DATABASE: contents.get(_DATABASE)} if isinstance(contents, dict) else {})
+    kept = {key: contents.get(key) for key in _WHOSE} if isinstance(contents, dict) else {}
+    return replace(document, extra=kept)
 
 
 def _check(deadline: float) -> None:

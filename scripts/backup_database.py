@@ -13,6 +13,7 @@ import click
 
 from exporter.manifests import Manifest, name_at
 from exporter.storage import Backup, Listing, StoreError
+from exporter.whose import Database
 from scripts.backup import age
 from scripts.backup.contents import CRITICAL, Contents
 from scripts.backup.dump import Written, write_dump
@@ -97,7 +98,7 @@ async def work(run: Run[BackupSettings]) -> Outcome:
         "warnings": written.warnings,
     }
     try:
-        deleted = {shelf.location: await _expire(run, shelf, manifest, contents.database) for shelf in shelves}
+        deleted = {shelf.location: await _expire(run, shelf, manifest, moment.database) for shelf in shelves}
     except (StoreError, JobError) as error:
         failure = explain(error)
         message = f"the backup is complete, but what is too old can't be deleted: {failure}"
@@ -197,14 +198,19 @@ async def _dump(
     return replace(contents, sequences=sequences), writing.result()
 
 
-async def _expire(run: Run[BackupSettings], shelf: Shelf, newest: Manifest, database: str) -> list[str]:
+async def _expire(run: Run[BackupSettings], shelf: Shelf, newest: Manifest, database: Database) -> list[str]:
     """Delete what is too old of a database's backups; in a dry run, only say what."""
     settings = run.settings
     listing = await shelf.listing()
     ours, others = listing.of(database)
     if others:
-        run.log.warning("backups of other databases are left alone", location=shelf.location, databases=others)
-    backups = [*(backup for backup in ours if backup.manifest.name != newest.name), Backup(newest, None, database)]
+        run.log.warning(
+            "backups of other databases are left alone: delete those of a database that is no more by hand",
+            location=shelf.location,
+            databases=others,
+            ours=str(database),
+        )
+    backups = [*(backup for backup in ours if backup.manifest.name != newest.name), Backup(newest, None, *database)]
     now = newest.finished_at.timestamp()
     gone = [
         backup.manifest.name for backup in expired(backups, now, days=settings.retention_days, keep=settings.min_keep)

@@ -47,6 +47,7 @@ async def work(run: Run[BackupsSettings]) -> Outcome:
                     "location": shelf.location,
                     "name": manifest.name,
                     "database": backup.database,
+                    "cluster": backup.cluster,
                     "finished_at": manifest.finished_at.isoformat(),
                     "size": manifest.size,
                     "verified_at": proven and proven.isoformat(),

@@ -33,7 +33,7 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
     """Restore a backup, and compare everything."""
     began = time.monotonic()
     local, offsite = open_shelves(run.settings)
-    found = await find(run.settings, local, offsite, what, newest=True)
+    found = await find(run, local, offsite, what, newest=True)
     installations = await asyncio.to_thread(installed, run.settings.programs_directory)
     async with fetched(run, found) as backup:
         facts, contents = backup.facts, backup.facts.contents

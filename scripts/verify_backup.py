@@ -30,7 +30,7 @@ _SCRATCH = ("--no-owner", "--no-privileges", "--no-publications", "--no-subscrip
 async def work(run: Run[VerifySettings], what: str) -> Outcome:
     """Restore a backup into a scratch database, compare everything, and write down that it was right."""
     local, offsite = open_shelves(run.settings)
-    found = await find(run.settings, local, offsite, what)
+    found = await find(run, local, offsite, what)
     installations = await asyncio.to_thread(installed, run.settings.programs_directory)
     if found.name.endswith(legacy.SUFFIXES):
         return await legacy.verify(run, installations, found)

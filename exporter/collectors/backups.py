@@ -7,6 +7,7 @@ from functools import partial
 from exporter.logs import get_logger
 from exporter.metrics import CollectError, Family, Sample
 from exporter.storage import BackupStore, Listing, Rejected, StoreError
+from exporter.whose import Database
 
 LAST_SUCCESS = Family(
     "unioncore_backup_last_success_timestamp_seconds",
@@ -73,7 +74,8 @@ class BackupsSource:
         proven = () if beside is None else (LAST_VERIFIED,)
         self.families: tuple[Family, ...] = (LAST_SUCCESS, AGE, SIZE, BACKUPS, *proven)
         self._store = store
-        self._database = database
+        # Only a backup's own server knows more of it, and the exporter needs none to look at a store.
+        self._database = Database(database)
         self._time_limit = time_limit
         self._refresh = refresh
         self._beside = beside
@@ -167,5 +169,5 @@ class BackupsSource:
                 log.warning(what, file=rejected.file, reason=rejected.reason)
         _, others = listing.of(self._database)
         if others and others != self._others:
-            log.warning("backups of other databases are not counted", database=self._database, others=others)
+            log.warning("backups of other databases are not counted", database=str(self._database), others=others)
         self._told, self._others = listing.rejected, others

@@ -54,6 +54,8 @@ class Contents:
         grants: Who may use the database, likewise: role or nothing, privilege, whether it may be granted on.
         provider: What knows its locale: `c` (the C library), `i` (ICU), `b` (PostgreSQL itself).
         locale: Its locale, unless the C library knows it.
+        cluster: The system identifier of its cluster; empty if the user of the backup may not know that.
+        oid: Its number in its cluster; 0 in manifests that don't say it.
     """
 
     database: str
@@ -74,6 +76,8 @@ class Contents:
     grants: list[tuple[str, str, bool]] | None = None
     provider: str = "c"
     locale: str = ""
+    cluster: str = ""
+    oid: int = 0
 
     def critical(self) -> dict[str, int | None]:
         """Return the row count of each critical table; None if there is no such table in any schema."""

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter.manifests import Manifest, begun_at
-from exporter.storage import StoreError
+from exporter.storage import Backup, StoreError
+from exporter.whose import Database
 from scripts.backup import age
 from scripts.backup.sealing import Facts
-from scripts.backup.settings import AnyBackups, BackupsSettings
+from scripts.backup.settings import AnyBackups
 from scripts.backup.shelves import LocalShelf, Shelf, open_s3
+from scripts.backup.whose import identify
 from scripts.embedded.directories import make_directory, remove_directory
+from scripts.job.database import SESSION_ERRORS, one_line
 from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Run
 
@@ -50,12 +53,12 @@ class Fetched:
 
 
 async def find(
-    settings: BackupsSettings, local: LocalShelf, offsite: Sequence[Shelf], what: str, *, newest: bool = False
+    run: Run[AnyBackups], local: LocalShelf, offsite: Sequence[Shelf], what: str, *, newest: bool = False
 ) -> Found:
     """Find a backup.
 
     Args:
-        settings: Say how to reach another bucket.
+        run: Of this job; its settings say how to reach another bucket.
         local: The local shelf.
         offsite: The others that are configured.
         what: `latest`, a file, an `s3://` URL, or the name of a backup, which is never that of a file that lies about:
@@ -70,15 +73,13 @@ async def find(
         prefix, _, name = key.rpartition("/")
         if not bucket or not name:
             raise JobError(Exit.CONFIGURATION, f"{what} names no object: s3://BUCKET/KEY")
-        return Found(open_s3(settings.model_copy(update={"s3_bucket": bucket, "s3_prefix": prefix})), name)
+        return Found(open_s3(run.settings.model_copy(update={"s3_bucket": bucket, "s3_prefix": prefix})), name)
     shelf = offsite[0] if offsite else local
     if what == LATEST:
-        source = settings.source
-        database = source.database if source else ""
-        manifest = await _newest(shelf, database)
+        manifest = await _newest(run, shelf)
         if newest and shelf is not local:
             with suppress(StoreError, JobError):
-                other = await _newest(local, database)
+                other = await _newest(run, local)
                 if other.finished_at > manifest.finished_at:
                     return Found(local, other.name)
         return Found(shelf, manifest.name)
@@ -90,18 +91,9 @@ async def find(
     return Found(shelf, what)
 
 
-async def _newest(shelf: Shelf, database: str) -> Manifest:
+async def _newest(run: Run[AnyBackups], shelf: Shelf) -> Manifest:
     listing = await shelf.listing()
-    backups, others = listing.of(database)
-    if len(others) == 1 and not any(backup.database for backup in backups):
-        # Who restores may well give the database another name; here is only one that can be meant.
-        backups = listing.backups
-    elif others and not backups:
-        raise JobError(
-            Exit.REFUSED,
-            f"{shelf.dumps.location} has backups of several databases ({', '.join(others)}): "
-            "name the backup that is meant",
-        )
+    backups = await _ours(run, shelf, listing.backups)
     newest = backups[-1].manifest if backups else None
     # A name tells the time. What was to be the newest backup and is none must not hide behind an older one.
     for rejected in listing.rejected:
@@ -110,6 +102,33 @@ async def _newest(shelf: Shelf, database: str) -> Manifest:
     if newest is None:
         raise JobError(Exit.NOT_VERIFIED, f"there is no complete backup in {shelf.dumps.location}")
     return newest
+
+
+async def _ours(run: Run[AnyBackups], shelf: Shelf, backups: Sequence[Backup]) -> Sequence[Backup]:
+    """Leave out the backups of other databases.
+
+    Raises:
+        JobError: Which of them the configured database is can't be told (REFUSED).
+    """
+    if not backups or all(backups[-1].whose.is_same(backup.whose) for backup in backups):
+        return backups
+    database, trouble = Database(""), "DATABASE_URL is not set"
+    if source := run.settings.source:
+        database, trouble = Database(source.database), "none of them is the one that DATABASE_URL names"
+        try:
+            async with run.connect(source) as connection:
+                database = await identify(connection)
+        except (JobError, *SESSION_ERRORS) as error:
+            trouble = f"which one DATABASE_URL names can't be asked: {one_line(error)}"
+    ours = [backup for backup in backups if database.is_same(backup.whose)]
+    if not ours or not all(ours[-1].whose.is_same(backup.whose) for backup in ours):
+        databases = ", ".join(sorted({str(backup.whose) for backup in backups}))
+        raise JobError(
+            Exit.REFUSED,
+            f"{shelf.dumps.location} has backups of several databases ({databases}), and {trouble}: "
+            "name the backup that is meant",
+        )
+    return ours
 
 
 @asynccontextmanager

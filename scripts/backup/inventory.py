@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from exporter.whose import Database
 from scripts.backup import catalog
 from scripts.backup.around import ROLES, read_around
 from scripts.backup.contents import Contents, Table
 from scripts.backup.definitions import comparable
 from scripts.backup.rights import OWNED, RIGHTS
+from scripts.backup.whose import identify
 from scripts.job.console import Meter
 from scripts.job.database import SESSION_ERRORS
 from scripts.job.exits import Exit, JobError
@@ -29,7 +31,7 @@ class Snapshot:
 
     Attributes:
         id: What `pg_dump --snapshot` takes, while this snapshot is open.
-        database: The database's name.
+        database: What it is of.
         size: Its size in bytes.
         major: The server's major version.
         version: Its whole version.
@@ -41,12 +43,17 @@ class Snapshot:
     """
 
     def __init__(
-        self, connection: "Connection[Record]", snapshot: str, facts: "Record", tables: Sequence["Record"]
+        self,
+        connection: "Connection[Record]",
+        snapshot: str,
+        facts: "Record",
+        tables: Sequence["Record"],
+        database: Database,
     ) -> None:
         self._connection = connection
         self._facts = facts
         self.id = snapshot
-        self.database: str = facts["name"]
+        self.database = database
         self.tables: dict[str, bytes] = {table["plain_name"]: table["stored_name"] for table in tables}
         self.size: int = facts["size"]
         self.major: int = facts["major"]
@@ -100,7 +107,9 @@ class Snapshot:
                 )
             meter.advance(1)
         return Contents(
-            database=self.database,
+            database=self._facts["name"],
+            cluster=self.database.cluster or "",
+            oid=self.database.oid or 0,
             major=self.major,
             version=self.version,
             encoding=self.encoding,
@@ -155,7 +164,7 @@ async def snapshot(connection: "Connection[Record]", *, lock_seconds: float | No
         )
         exported = await connection.fetchval("select pg_export_snapshot()")
         (facts,) = await connection.fetch(catalog.DATABASE)
-        yield Snapshot(connection, exported, facts, tables)
+        yield Snapshot(connection, exported, facts, tables, await identify(connection))
     finally:
         # A connection that is lost has no transaction to end.
         with suppress(*SESSION_ERRORS):
