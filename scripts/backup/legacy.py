@@ -7,6 +7,7 @@ can be compared with what a restore brings. It makes no backup of them that rete
 import asyncio
 import gzip
 import re
+import secrets
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,8 +28,8 @@ SUFFIXES = (".sql.gz", ".sql")
 _COPY = re.compile(rb"COPY (\S+) \(.*\) FROM stdin;\n")
 _VERSION = re.compile(rb"-- Dumped (?:from database|by pg_dump) version (\d+)")
 _ROLE = re.compile(rb'(?:.* OWNER TO|GRANT .* TO|REVOKE .* FROM|ALTER DEFAULT PRIVILEGES FOR ROLE) ("[^"]+"|\w+)\b')
-# What pg_dump itself writes since it was found that more than that is dangerous (CVE-2025-8714).
-_HARMLESS = re.compile(rb"\\(?:un)?restrict \w+$")
+# What pg_dump writes since CVE-2025-8714, to have psql take no commands from what is between both.
+_RESTRICTION = re.compile(rb"\\(?:un)?restrict \w+$")
 _END = b"-- PostgreSQL database dump complete"
 _PSQL = ("--no-psqlrc", "--quiet", "--no-password", "--single-transaction", "--set=ON_ERROR_STOP=1", "--file=-")
 
@@ -42,14 +43,12 @@ class _Script:
         rows: The row count of each table.
         roles: Roles that it names.
         complete: Whether its end is there.
-        command: What it would have psql do that leads out of the scratch database.
     """
 
     major: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     roles: set[str] = field(default_factory=set)
     complete: bool = False
-    command: str = ""
 
 
 async def verify(run: Run[VerifySettings], installations: Sequence[Programs], found: Found) -> Outcome:
@@ -77,17 +76,14 @@ async def verify(run: Run[VerifySettings], installations: Sequence[Programs], fo
             problem = ""
         if problem:
             raise JobError(Exit.NOT_VERIFIED, f"{found.name} is no complete backup: {problem}")
-        if script.command:
-            raise JobError(
-                Exit.REFUSED,
-                f"{found.name} has a command for psql, {script.command}, which may lead out of the scratch database: "
-                "only dumps of one database, made without --create, are verified",
-            )
         programs = choose(installations, script.major, "a dump by this pg_dump")
         async with scratch(run, installations, Wanted(script.major, roles=sorted(script.roles))) as database:
             with plain.open("rb") as source:
                 argv = [programs.path("psql"), *_PSQL]
-                await run_program(argv, run.pg_environment(database), Exit.NOT_VERIFIED, stdin=source.fileno())
+                try:
+                    await run_program(argv, run.pg_environment(database), Exit.NOT_VERIFIED, stdin=source.fileno())
+                except JobError as error:
+                    raise _meant(error, found.name, programs) from error
             async with run.connect(database) as connection:
                 restored = {
                     name: await connection.fetchval(f"select count(*) from only {name}") for name in script.rows
@@ -104,8 +100,29 @@ async def verify(run: Run[VerifySettings], installations: Sequence[Programs], fo
     return Outcome(len(restored), {"name": found.name, "critical": critical, "tables": len(restored), "proven": []})
 
 
+def _meant(error: JobError, name: str, programs: Programs) -> JobError:
+    """Return what it means that psql has failed: more than that, if it was at a command."""
+    if "backslash commands are restricted" in str(error):
+        return JobError(
+            Exit.REFUSED,
+            f"{name} has a command for psql, which may lead out of the scratch database: only dumps of one database, "
+            f"made without --create, are verified ({error})",
+        )
+    if "invalid command \\restrict" in str(error):
+        return JobError(
+            Exit.TOOL,
+            f"psql {programs.version} can't be kept from the commands in a dump (CVE-2025-8714): install a release of "
+            "August 2025 or later, or set UNIONCORE_PG_BIN",
+        )
+    return error
+
+
 def _read(dump: Path, plain: Path) -> _Script:
-    """Unpack a dump, and read what it says of itself."""
+    """Unpack a dump into a script from which psql takes no commands, and read what it says of itself.
+
+    psql takes a command wherever it stands outside of quotes, which only psql can tell. So it is told not to, by a line
+    before all others; an older psql ends at that line. The dump's own lines to that effect would be such commands.
+    """
     script, table = _Script(), ""
     plain.touch(mode=0o600)
     try:
@@ -114,15 +131,16 @@ def _read(dump: Path, plain: Path) -> _Script:
             cast("BinaryIO", gzip.open(dump) if dump.suffix == ".gz" else dump.open("rb")) as source,
             plain.open("wb") as target,
         ):
+            target.write(b"\\restrict %b\n" % secrets.token_hex(32).encode())
             for line in source:
+                if not table and _RESTRICTION.match(line):
+                    continue
                 target.write(line)
                 if table:
                     if line == b"\\.\n":
                         table = ""
                     else:
                         script.rows[table] += 1
-                elif line.startswith(b"\\") and not _HARMLESS.match(line):
-                    script.command = line[:40].decode(errors="replace").strip()
                 elif begun := _COPY.fullmatch(line):
                     table = begun[1].decode()
                     script.rows[table] = 0

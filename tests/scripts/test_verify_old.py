@@ -65,12 +65,62 @@ def test_an_old_dump(kind: str, jobs: Jobs, live_url: str) -> None:
     assert_not_verified(jobs, path, words)
 
 
-@pytest.mark.parametrize("words", [b"\\connect postgres", b"\\! touch /tmp/x", b"\\restrict a; \\! touch /tmp/x"])
-def test_an_old_dump_that_would_have_psql_do_something_else_is_refused(words: bytes, jobs: Jobs, live_url: str) -> None:
+def changed(path: Path, old: bytes, new: bytes) -> Path:
+    """Put something into a dump in place of its first words like these."""
+    plain = gzip.decompress(path.read_bytes())
+    assert old in plain
+    path.write_bytes(gzip.compress(plain.replace(old, new, 1)))
+    return path
+
+
+@pytest.fixture
+def older(jobs: Jobs, live_url: str) -> Path:
+    """A dump by a pg_dump of before CVE-2025-8714, which did not keep psql from its commands."""
     path = naive(jobs, live_url)
-    path.write_bytes(gzip.compress(words + b"\n" + gzip.decompress(path.read_bytes())))
-    ended = jobs.verify(path)
-    assert (ended.code, "may lead out of the scratch database" in ended.error) == (Exit.REFUSED, True)
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    plain = [line for line in lines if not line.startswith((b"\\restrict", b"\\unrestrict"))]
+    assert len(plain) == len(lines) - 2
+    path.write_bytes(gzip.compress(b"".join(plain)))
+    return path
+
+
+SET = b"SET statement_timeout = 0;"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"\\connect postgres\n",
+        b" \\! touch %b\n",
+        b"\\restrict a; \\! touch %b\n",
+        b"\\unrestrict a\n\\! touch %b\n",
+        b"select 1; \\! touch %b\n",
+        b"select 1 \\g |touch %b\n",
+        b"\\if true \\! touch %b\n\\endif\n",
+    ],
+)
+def test_an_old_dump_that_would_have_psql_do_something_else_is_refused_before_it_does(
+    words: bytes, jobs: Jobs, older: Path, tmp_path: Path
+) -> None:
+    made = tmp_path / "made"
+    ended = jobs.verify(changed(older, SET, SET + b"\n" + words.replace(b"%b", bytes(made))))
+    assert (ended.code, "may lead out of the scratch database" in ended.error) == (Exit.REFUSED, True), ended
+    assert not made.exists()
+
+
+def test_an_old_dump_may_have_backslashes_wherever_they_are_no_commands(jobs: Jobs, older: Path) -> None:
+    comment = b"\nCOMMENT ON SCHEMA public IS 'see\n\\\\server\\share\n\\restrict me';\n"
+    ended = jobs.verify(changed(older, SET, SET + comment))
+    assert ended.code == Exit.OK, ended.error
+
+
+def test_a_psql_that_does_not_know_how_to_keep_from_commands_is_not_used(
+    jobs: Jobs, older: Path, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    # What one of before that release says to the first line, and does.
+    old = programs(tmp_path, postgres, psql="echo 'psql:<stdin>:1: error: invalid command \\\\restrict' >&2; exit 3")
+    ended = jobs.verify(older, UNIONCORE_PG_BIN=str(old))
+    assert (ended.code, "install a release of August 2025" in ended.error) == (Exit.TOOL, True), ended
 
 
 def test_an_old_dump_without_a_table_that_matters_is_not_verified(jobs: Jobs, live_url: str) -> None:
