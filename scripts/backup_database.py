@@ -189,7 +189,7 @@ async def _dump(
                 if isinstance(error, OSError) and not isinstance(error, ConnectionError):
                     raise error from None
             raise
-    contents = reading.result()
+    contents = reading.result().condensed()
     after = await moment.sequences()
     sequences = {}
     for name, (before, _) in contents.sequences.items():

@@ -35,6 +35,9 @@ PINNED = {
 EXACT = frozenset({"view", "rule", "sql function"})
 """Kinds whose definition is PostgreSQL's own rendering of a query, which another major version words differently."""
 
+OWN_WORDS = frozenset({"function"})
+"""Kinds of which PostgreSQL keeps the words that it was given."""
+
 DATABASE = """
 select d.datname as name, current_setting('server_version_num')::int / 10000 as major,
        split_part(current_setting('server_version'), ' ', 1) as version, pg_encoding_to_char(d.encoding) as encoding,

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from scripts.backup.catalog import EXACT
-from scripts.backup.definitions import hidden
+from scripts.backup.catalog import EXACT, OWN_WORDS
+from scripts.backup.definitions import comparable, hidden, same, verbatim
 from scripts.backup.rights import OWNED
 
 CRITICAL = ("members", "users", "audit_logs", "dues_payments", "students")
@@ -49,7 +49,7 @@ class Contents:
         tables: The rows of each table.
         sequences: The next value of each sequence: the lowest and the highest that it had while the backup ran, for
             a sequence belongs to no snapshot.
-        objects: The definition of every object, by kind and name.
+        objects: The definition of every object, by kind and name: as it was read, or what a manifest keeps of it.
         settings: The database's own settings, which are in no dump: role or nothing, name, value.
         grants: Who may use the database, likewise: role or nothing, privilege, whether it may be granted on.
         provider: What knows its locale: `c` (the C library), `i` (ICU), `b` (PostgreSQL itself).
@@ -83,6 +83,14 @@ class Contents:
         """Return the row count of each critical table; None if there is no such table in any schema."""
         rows = {name.rpartition(".")[2]: table.rows for name, table in self.tables.items()}
         return {name: rows.get(name) for name in CRITICAL}
+
+    def condensed(self) -> "Contents":
+        """Return these contents as a manifest has them: what was read, with what is kept of the definitions."""
+        objects = {
+            kind: {name: (verbatim if kind in OWN_WORDS else comparable)(words) for name, words in found.items()}
+            for kind, found in self.objects.items()
+        }
+        return replace(self, objects=objects)
 
     def concealed(self, conceal: Callable[[str], str]) -> "Contents":
         """Return these contents without what may be a secret: the application's own settings, bodies of functions.
@@ -125,8 +133,8 @@ def differences(
     """Compare what was restored with what was backed up.
 
     Args:
-        expected: What was backed up.
-        found: What was restored.
+        expected: What was backed up, as the manifest has it.
+        found: What was restored, as it was read.
         owners: Compare also whose all that is, and who may do what with it, if the backup says so.
         extra: Allow what was not backed up.
         before: The objects that were there before, by kind: allow these, too.
@@ -161,8 +169,8 @@ def differences(
             yield from _by_name(kind, here, made, extra=extra)
         if kind not in EXACT or expected.major == found.major:
             for name in sorted(here.keys() & there.keys()):
-                if here[name] not in (there[name], hidden(there[name])):
-                    yield f"{kind} {name} is {there[name]!r}, not {here[name]!r}"
+                if not same(here[name], there[name]):
+                    yield f"{kind} {name} is {comparable(there[name])!r}, not {comparable(here[name])!r}"
 
 
 def _by_name(kind: str, expected: Collection[str], found: Collection[str], *, extra: bool) -> Iterator[str]:

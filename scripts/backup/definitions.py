@@ -32,7 +32,7 @@ class _Group(NamedTuple):
 _Part = str | _Group
 
 
-def comparable(definition: str | None) -> str:
+def comparable(definition: str) -> str:
     """Return what is kept of a definition, and compared.
 
     PostgreSQL casts an array of varchar to text[] as a whole where it reads `varchar_column IN ('a', 'b')`, and writes
@@ -40,13 +40,13 @@ def comparable(definition: str | None) -> str:
     a restore changes the words, and nothing else. What is returned has the words that it has come to.
 
     Args:
-        definition: As one of PostgreSQL's functions has written it; None counts as empty.
+        definition: As one of PostgreSQL's functions has written it.
 
     Returns:
         The definition, or if it is long its hash.
     """
     stack: list[tuple[str, list[_Part]]] = [("", [])]
-    for token in _TOKEN.findall(definition or ""):
+    for token in _TOKEN.findall(definition):
         opening, parts = stack[-1]
         if token in _ENDS:
             stack.append((token, []))
@@ -55,9 +55,28 @@ def comparable(definition: str | None) -> str:
             stack[-1][1].append(_closed(opening, parts))
         else:
             parts.append(token)
-    # Brackets without an end, as in the body of a function, are words like others.
-    text = "".join(f"{opening}{_text(parts)}" for opening, parts in stack)
-    return text if len(text) <= _LONG else hidden(text)
+    # Brackets without an end are words like others.
+    return verbatim("".join(f"{opening}{_text(parts)}" for opening, parts in stack))
+
+
+def verbatim(definition: str) -> str:
+    """Return what is kept of a definition whose words PostgreSQL never changes, such as the body of a function."""
+    return definition if len(definition) <= _LONG else hidden(definition)
+
+
+def same(kept: str, definition: str) -> bool:
+    """Say whether something was kept of this very definition.
+
+    Manifests have kept it by `comparable`, `verbatim`, or `hidden`; which of these, differs by kind and by version.
+
+    Args:
+        kept: That which was kept.
+        definition: As one of PostgreSQL's functions has written it.
+    """
+    if kept in (definition, hidden(definition)):
+        return True
+    words = comparable(definition)
+    return comparable(kept) in (words, hidden(words))
 
 
 def hidden(definition: str) -> str:

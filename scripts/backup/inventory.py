@@ -11,7 +11,6 @@ from exporter.whose import Database
 from scripts.backup import catalog
 from scripts.backup.around import ROLES, read_around
 from scripts.backup.contents import Contents, Table
-from scripts.backup.definitions import comparable
 from scripts.backup.rights import OWNED, RIGHTS
 from scripts.backup.whose import identify
 from scripts.job.console import Meter
@@ -75,12 +74,11 @@ class Snapshot:
         return {found[row["index"]]["name"]: (int(row["next"]), found[row["index"]]["step"] < 0) for row in rows}
 
     async def objects(self) -> dict[str, dict[str, str]]:
-        """Return the definition of every object, and whose it is, by kind and name."""
+        """Return the definition of every object, and whose it is, by kind and name: as PostgreSQL has written it."""
         objects: dict[str, dict[str, str]] = {}
         for kind, name, definition in await self._connection.fetch(catalog.OBJECTS):
-            objects.setdefault(kind, {})[name] = comparable(definition)
-        rights = await self._connection.fetch(RIGHTS)
-        objects[OWNED] = {name: comparable(definition) for name, definition in rights}
+            objects.setdefault(kind, {})[name] = definition or ""
+        objects[OWNED] = {name: definition or "" for name, definition in await self._connection.fetch(RIGHTS)}
         return objects
 
     async def contents(self, meter: Meter) -> Contents:

@@ -70,7 +70,8 @@ def unseal(text: bytes, name: str) -> tuple[Manifest, Facts]:
         name: The dump beside which it lies.
 
     Raises:
-        JobError: It is not as it was written, or another dump's (NOT_VERIFIED).
+        JobError: It is not as it was written, or another dump's (NOT_VERIFIED); or it says what this version does not
+            know (TOOL).
     """
     try:
         manifest = _sealed(text)
@@ -82,7 +83,7 @@ def unseal(text: bytes, name: str) -> tuple[Manifest, Facts]:
         raise JobError(Exit.NOT_VERIFIED, f"the manifest of {name} does not count: {error}") from error
     except ValidationError as error:
         raise JobError(
-            Exit.NOT_VERIFIED, f"the manifest of {name} was written by another version of this program"
+            Exit.TOOL, f"the manifest of {name} was written by another version of this program: use a newer one"
         ) from error
 
 

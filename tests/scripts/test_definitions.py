@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scripts.backup.definitions import comparable
+from scripts.backup.definitions import comparable, hidden, same
 
 WORDS = st.sampled_from(
     ["ARRAY", "(", ")", "[", "]", "[]", ",", ", ", "'", "''", '"', "::", "::text", "::character varying(20)", "\n", "a"]
@@ -25,6 +25,9 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 def test_an_array_that_is_cast_is_one_whose_elements_are(written: str, read_again: str) -> None:
     assert comparable(written) == read_again
+    for kept in (written, comparable(written), hidden(comparable(written))):
+        assert same(kept, read_again)
+    assert not same(written, read_again + " ")
 
 
 @pytest.mark.parametrize(
@@ -57,4 +60,3 @@ def test_a_text_without_an_array_is_not_touched(text: str) -> None:
 
 def test_a_definition_may_be_nested_as_deep_as_it_likes() -> None:
     assert comparable("(" * 5000 + ")" * 5000).startswith("sha256:")
-    assert comparable(None) == ""

@@ -1,6 +1,5 @@
 """A backup is proven by a restore that brought back everything, and by nothing less."""
 
-import json
 import resource
 import shutil
 import signal
@@ -258,14 +257,6 @@ def test_a_run_that_is_told_to_end_drops_its_scratch_database(
     ended = end(running)
     assert ended.code == Exit.TERMINATED
     assert jobs.scratch_databases() == ""
-
-
-def test_a_manifest_of_another_program_is_told_apart_from_a_damaged_one(jobs: Jobs, backup: Path) -> None:
-    path = Path(f"{backup}{MANIFEST_SUFFIX}")
-    keys = json.loads(path.read_bytes())
-    del keys["contents"], keys["seal"]
-    path.write_bytes(json.dumps(keys, indent=1).encode() + b"\n")
-    assert_not_verified(jobs, backup, "its seal is broken")
 
 
 def test_a_name_is_that_of_a_backup_not_of_a_file_that_lies_about(
