@@ -4,7 +4,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import click
@@ -12,7 +12,7 @@ import click
 from exporter.dsn import Address
 from exporter.settings import load
 from scripts.backup.around import missing_roles
-from scripts.backup.contents import Contents
+from scripts.backup.contents import Contents, still_granted
 from scripts.backup.finding import LATEST, fetched, find
 from scripts.backup.inventory import snapshot
 from scripts.backup.programs import choose_reader, installed
@@ -68,6 +68,8 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
                 except JobError as left:
                     run.log.error("some of its settings and grants are missing", error=str(left))  # noqa: TRY400
             raise JobError(error.exit, f"{target} is not as it was backed up: {error}", error.details) from error
+        for name, grants in still_granted(contents, result, before).items() if owners else ():
+            run.log.warning("a role may still do what it might before the restore", schema=name, grants=grants)
         await set_up(run, contents, target, owners=owners)
     return Outcome(
         sum(table.rows for table in result.tables.values()),
@@ -92,11 +94,11 @@ async def _is_superuser(run: Run[RestoreSettings], target: Address) -> bool:
 
 async def _check_target(
     run: Run[RestoreSettings], target: Address, contents: Contents, client: int, *, force: bool, owners: bool
-) -> Mapping[str, Collection[str]]:
+) -> Mapping[str, Mapping[str, str]]:
     """Refuse a target that has something to lose, or that the backup can't be restored into.
 
     Returns:
-        What is in it by itself, by kind: schemas and extensions of its platform.
+        What is in it by itself, by kind, with the definitions: schemas and extensions of its platform, and rights.
     """
     async with run.connect(target) as connection, snapshot(connection) as moment:
         if moment.major < contents.major or moment.major < _TALKS_OF_TRANSACTION_TIMEOUT <= client:
@@ -129,7 +131,7 @@ async def _check_target(
                 if owners
                 else f"{target} lacks the roles {named}, which the backup's row security policies name: create them",
             )
-        return {kind: objects.get(kind, {}).keys() for kind in _ALWAYS_THERE}
+        return {kind: objects.get(kind, {}) for kind in _ALWAYS_THERE}
 
 
 @click.command(

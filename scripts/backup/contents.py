@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from scripts.backup.catalog import EXACT, OWN_WORDS
 from scripts.backup.definitions import comparable, hidden, same, verbatim
-from scripts.backup.rights import OWNED
+from scripts.backup.rights import OWNED, left_from_before
 
 CRITICAL = ("members", "users", "audit_logs", "dues_payments", "students")
 """The tables without which a database is not UnionCore's."""
@@ -128,7 +128,7 @@ def differences(
     *,
     owners: bool = False,
     extra: bool = False,
-    before: Mapping[str, Collection[str]] | None = None,
+    before: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Iterator[str]:
     """Compare what was restored with what was backed up.
 
@@ -137,7 +137,8 @@ def differences(
         found: What was restored, as it was read.
         owners: Compare also whose all that is, and who may do what with it, if the backup says so.
         extra: Allow what was not backed up.
-        before: The objects that were there before, by kind: allow these, too.
+        before: The objects that were there before, by kind, with their definitions: allow these, too, and what roles
+            might do with a schema.
 
     Yields:
         A sentence for each difference; none if they are equal.
@@ -159,6 +160,7 @@ def differences(
         yield f"there are {found.large_objects} large objects, not {expected.large_objects}"
     if found.migration != expected.migration:
         yield f"the migrations stand at {found.migration or 'nothing'}, not at {expected.migration or 'nothing'}"
+    more = still_granted(expected, found, before or {})
     left_out = set() if owners and OWNED in expected.objects else {OWNED}
     for kind in sorted((expected.objects.keys() | found.objects.keys()) - left_out):
         here, there = expected.objects.get(kind, {}), found.objects.get(kind, {})
@@ -169,8 +171,22 @@ def differences(
             yield from _by_name(kind, here, made, extra=extra)
         if kind not in EXACT or expected.major == found.major:
             for name in sorted(here.keys() & there.keys()):
-                if not same(here[name], there[name]):
+                if not same(here[name], there[name]) and not (kind == OWNED and name in more):
                     yield f"{kind} {name} is {comparable(there[name])!r}, not {comparable(here[name])!r}"
+
+
+def still_granted(expected: Contents, found: Contents, before: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """Return what roles may do beyond what was backed up with the schemas that were there before, as they might then.
+
+    Args:
+        expected: What was backed up, as the manifest has it.
+        found: What was restored, as it was read.
+        before: The objects that were there before, by kind, with their definitions.
+    """
+    kept, there, had = (objects.get(OWNED, {}) for objects in (expected.objects, found.objects, before))
+    names = before.get("schema", {}).keys() & kept.keys() & there.keys() & had.keys()
+    granted = {name: left_from_before(kept[name], there[name], had[name]) for name in sorted(names)}
+    return {name: more for name, more in granted.items() if more}
 
 
 def _by_name(kind: str, expected: Collection[str], found: Collection[str], *, extra: bool) -> Iterator[str]:

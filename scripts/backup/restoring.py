@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -95,7 +95,7 @@ async def compare(
     *,
     owners: bool = False,
     extra: bool = False,
-    before: Mapping[str, Collection[str]] | None = None,
+    before: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Contents:
     """Require that a database holds what was backed up, to the last row.
 
@@ -105,7 +105,7 @@ async def compare(
         target: The database.
         owners: Compare also whose all that is, and who may do what with it.
         extra: Allow what was not backed up.
-        before: The objects that were there before, by kind: allow these, too.
+        before: What was there before, as `differences` takes it.
 
     Returns:
         What the database holds.

@@ -4,7 +4,11 @@ A restore that may not grant something is told so by a warning alone (PostgreSQL
 does not pass on; and new objects have what the default privileges of their place give. So it is compared.
 """
 
+import re
+from itertools import combinations
+
 from scripts.backup.catalog import NAMESPACE, RELATION, own
+from scripts.backup.definitions import same
 
 OWNED = "rights"
 """The kind of these objects; a restore brings it back only with the owners."""
@@ -74,3 +78,38 @@ _PARTS = (
 
 RIGHTS = f"select * from ({' union all '.join(_PARTS)}) part(name, definition) order by name"
 """Each object with its owner and the privileges of others."""
+
+_NAME = r'"(?:[^"]|"")*"'
+_DEFINITION = re.compile(rf"(?:({_NAME}|[^\s\":]+)(?:: |$))?(.*)", re.DOTALL)
+_GRANT = re.compile(rf"(?:{_NAME}|[^\",])+")
+_MANY = 10
+"""Grants of which every combination is tried."""
+
+
+def left_from_before(kept: str, found: str, before: str) -> list[str]:
+    """Return what roles may do with a schema beyond what was backed up, as they might before the restore.
+
+    A restore adds the backup's grants to those of a schema that it finds. It takes back what every role may do by
+    itself, such as USAGE for public, if the backup says so: of that nothing may be left.
+
+    Args:
+        kept: What was backed up: a definition of `RIGHTS`, or its hash.
+        found: The definition after the restore.
+        before: The definition before.
+
+    Returns:
+        The grants without which both are the same; none if that can't be had.
+    """
+    (owner, grants), (_, had) = _parsed(found), _parsed(before)
+    removable = [grant for grant in grants if grant in had and not grant.startswith("public ")][:_MANY]
+    for count in range(1, len(removable) + 1):
+        for more in combinations(removable, count):
+            rest = ", ".join(grant for grant in grants if grant not in more)
+            if same(kept, ": ".join(filter(None, (owner, rest)))):
+                return list(more)
+    return []
+
+
+def _parsed(definition: str) -> tuple[str, list[str]]:
+    owner, grants = _DEFINITION.fullmatch(definition).groups("")  # type: ignore[union-attr]  # it matches all
+    return owner, [grant.strip() for grant in _GRANT.findall(grants)]

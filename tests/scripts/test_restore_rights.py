@@ -80,6 +80,41 @@ def test_who_may_do_what_is_as_it_was_or_the_restore_has_failed(
 
 
 @pytest.mark.parametrize(
+    ("there", "right"),
+    [
+        ("grant create, usage on schema public to app", True),
+        ('grant create, usage on schema public to app; grant usage on schema public to "Odd \'role"', True),
+        ("grant create, usage on schema public to app, public", False),
+    ],
+)
+@pytest.mark.parametrize("long", [False, True])
+def test_a_role_may_keep_what_it_might_do_with_a_schema_of_the_target_before(
+    jobs: Jobs, names: tuple[str, str], postgres: EmbeddedPostgres, there: str, *, right: bool, long: bool
+) -> None:
+    source, target = names
+    restorer(postgres, source, target)
+    # A manifest has no more than the hash of what is long.
+    readers = [f"reader_of_many_things_{number}" for number in range(6)] if long else []
+    for reader in readers:
+        postgres.psql(f"create role {reader}; grant usage on schema public to {reader}", source)
+    postgres.psql(
+        f"alter schema public owner to pg_database_owner; {there};"
+        + "".join(f"grant usage on schema public to {reader};" for reader in readers),
+        target,
+    )
+    try:
+        assert jobs.backup(postgres.url(source)).code == Exit.OK
+        ended = jobs.restore(url=postgres.url(target, user="app", password="app"), owners=True)
+    finally:
+        for reader in readers:
+            for database in names:
+                postgres.psql(f"drop owned by {reader}", database)
+            postgres.psql(f"drop role {reader}")
+    assert ended.code == (Exit.OK if right else Exit.NOT_VERIFIED), ended.error
+    assert ("a role may still do what it might before" in jobs.log) is right
+
+
+@pytest.mark.parametrize(
     "setting", ["timezone = 'Asia/Kolkata'", "app.password = 'Tell nobody'"], ids=["a setting", "a setting of its own"]
 )
 def test_a_user_who_may_not_set_up_the_database_is_told_all_that_is_left_to_run(
