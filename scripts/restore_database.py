@@ -16,7 +16,7 @@ from scripts.backup.contents import Contents, still_granted
 from scripts.backup.finding import LATEST, fetched, find
 from scripts.backup.inventory import snapshot
 from scripts.backup.programs import choose_reader, installed
-from scripts.backup.restoring import compare, leave_out, pg_restore, set_up
+from scripts.backup.restoring import compare, pg_restore, put_off, restore_each, set_up
 from scripts.backup.rights import OWNED
 from scripts.backup.settings import RestoreSettings
 from scripts.backup.shelves import open_shelves
@@ -43,20 +43,21 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
             *([] if owners else ["--no-owner", "--no-privileges"]),
             *(["--clean", "--if-exists"] if force else []),
         ]
+        off: list[bytes] = []
+        wanted = []
         if not await _is_superuser(run, target):
-            wanted = backup.directory / "wanted"
-            left = await asyncio.to_thread(leave_out, programs, backup.dump, wanted)
-            options.append(f"--use-list={wanted}")
-            objects = {kind: found for kind, found in contents.objects.items() if kind != "event trigger"}
-            contents = replace(contents, objects=objects)
-            for one in left:
-                run.log.warning("left out: only a superuser may create it", what=one)
+            off = await asyncio.to_thread(put_off, programs, backup.dump, backup.directory / "wanted")
+            wanted = [f"--use-list={backup.directory / 'wanted'}"]
         restoring = time.monotonic()
         try:
-            await pg_restore(run, programs, backup.dump, target, *options, failure=Exit.FAILED, whole=force)
+            await pg_restore(run, programs, backup.dump, target, *options, *wanted, failure=Exit.FAILED, whole=force)
         except JobError as error:
             state = "as it was before" if force else "not as it was backed up"
             raise JobError(error.exit, f"{target} is {state}: {error}", error.details) from error
+        left_out = await restore_each(run, programs, backup.dump, target, off, *options)
+        if any(" EVENT TRIGGER " in one for one in left_out):
+            objects = {kind: found for kind, found in contents.objects.items() if kind != "event trigger"}
+            contents = replace(contents, objects=objects)
         restored = time.monotonic()
         try:
             result = await compare(run, contents, target, owners=owners, extra=force, before=before)
@@ -81,6 +82,7 @@ async def work(run: Run[RestoreSettings], what: str, target: Address, *, force: 
             "backed_up_at": backup.manifest.started_at.isoformat(),
             "critical": result.critical(),
             "tables": len(result.tables),
+            "left_out": left_out,
             "restore_seconds": round(restored - restoring, 3),
             "total_seconds": round(time.monotonic() - began, 3),
         },

@@ -10,6 +10,7 @@ import asyncpg
 from exporter.dsn import Address
 from scripts.backup.around import Missing, missing
 from scripts.backup.contents import Contents, differences
+from scripts.backup.finding import workspace
 from scripts.backup.inventory import snapshot
 from scripts.backup.programs import Programs, readable, run_program, start
 from scripts.backup.settings import AnyBackups
@@ -18,8 +19,8 @@ from scripts.job.exits import Exit, JobError
 from scripts.job.frame import Run
 
 _SHOWN = 20
-# What only a superuser may make, in a dump's list. An extension that a platform has put into every database is its
-# own, and so is the comment on it, which every dump has.
+# What it may take a superuser to make, in a dump's list. An extension that a platform has put into every database is
+# its own, and so is the comment on it, which every dump has.
 _SUPERUSERS = re.compile(
     rb"\d+; \d+ \d+ (?:COMMENT - (?:EXTENSION|EVENT TRIGGER|PUBLICATION|SUBSCRIPTION)"
     rb"|EVENT TRIGGER|PUBLICATION|SUBSCRIPTION|SECURITY LABEL) "
@@ -50,6 +51,18 @@ async def pg_restore(
         JobError: It failed.
     """
     run.log.info("restoring", database=str(target), jobs=1 if whole else run.settings.restore_jobs)
+    await _pg_restore(run, programs, dump, target, *options, failure=failure, whole=whole)
+
+
+async def _pg_restore(
+    run: Run[AnyBackups],
+    programs: Programs,
+    dump: Path,
+    target: Address,
+    *options: str,
+    failure: Exit,
+    whole: bool,
+) -> None:
     argv = [
         programs.path("pg_restore"),
         "--exit-on-error",
@@ -64,8 +77,8 @@ async def pg_restore(
     await run_program(argv, run.pg_environment(target), failure)
 
 
-def leave_out(programs: Programs, dump: Path, wanted: Path) -> list[str]:
-    """Write the list of what a user can restore who is no superuser.
+def put_off(programs: Programs, dump: Path, wanted: Path) -> list[bytes]:
+    """Write the list of what any user can restore.
 
     Args:
         programs: pg_restore.
@@ -73,7 +86,7 @@ def leave_out(programs: Programs, dump: Path, wanted: Path) -> list[str]:
         wanted: The list to write, for --use-list.
 
     Returns:
-        What is not on it: its lines in the dump's own list.
+        What is not on it, but may need a superuser: its lines in the dump's own list.
 
     Raises:
         JobError: The dump can't be read (FAILED).
@@ -83,9 +96,47 @@ def leave_out(programs: Programs, dump: Path, wanted: Path) -> list[str]:
         if child.process.returncode:
             raise JobError(Exit.FAILED, child.complaint())
     lines = output.splitlines()
-    left = [line for line in lines if _SUPERUSERS.match(line)]
-    wanted.write_bytes(b"\n".join(line for line in lines if line not in left) + b"\n")
-    return [readable(line.partition(b"; ")[2]) for line in left]
+    off = [line for line in lines if _SUPERUSERS.match(line)]
+    wanted.write_bytes(b"\n".join(line for line in lines if line not in off) + b"\n")
+    return off
+
+
+async def restore_each(
+    run: Run[AnyBackups], programs: Programs, dump: Path, target: Address, lines: Sequence[bytes], *options: str
+) -> list[str]:
+    """Restore what may need a superuser, as far as the target's server lets this user.
+
+    Its server decides that: who owns the database may publish tables, and a platform may let its users do more.
+
+    Args:
+        run: Of this job.
+        programs: pg_restore.
+        dump: The file.
+        target: The database, which has all else.
+        lines: What is to be restored, as lines of the dump's list.
+        *options: Further options.
+
+    Returns:
+        What the server has refused, in the words of the list.
+
+    Raises:
+        JobError: The server can't be reached any more, or has no space left.
+    """
+    refused = []
+    async with workspace() as directory:
+        for line in lines:
+            listed = directory / "listed"
+            listed.write_bytes(line + b"\n")
+            what = readable(line.partition(b"; ")[2])
+            one = (*options, f"--use-list={listed}")
+            try:
+                await _pg_restore(run, programs, dump, target, *one, failure=Exit.FAILED, whole=True)
+            except JobError as error:
+                if error.exit is not Exit.FAILED:
+                    raise
+                run.log.warning("left out: the user of the restore can't create it", what=what, why=str(error))
+                refused.append(what)
+    return refused
 
 
 async def compare(
