@@ -155,7 +155,7 @@ Examples:
 def command(*, what: str, to: str | None, no_owner: bool, force: bool, as_json: bool) -> None:
     """Restore a backup into an empty database, and compare everything with its manifest.
 
-    Without an argument: the latest one in S3_BUCKET, or in BACKUP_DIR if there is no bucket.
+    Without an argument: the latest one in S3_BUCKET and BACKUP_DIR, or in that of both which can be looked at.
 
     A password goes into PGPASSFILE, into the file that UNIONCORE_RESTORE_URL_FILE names, or into a service file;
     in --to it is refused.

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter.manifests import Manifest, begun_at
-from exporter.storage import Backup, StoreError
+from exporter.storage import Backup, Listing, StoreError
 from exporter.whose import Database
 from scripts.backup import age
 from scripts.backup.sealing import Facts
@@ -17,6 +17,7 @@ from scripts.backup.whose import identify
 from scripts.embedded.directories import make_directory, remove_directory
 from scripts.job.database import SESSION_ERRORS, one_line
 from scripts.job.exits import Exit, JobError
+from scripts.job.failures import explain
 from scripts.job.frame import Run
 
 LATEST = "latest"
@@ -63,7 +64,8 @@ async def find(
         offsite: The others that are configured.
         what: `latest`, a file, an `s3://` URL, or the name of a backup, which is never that of a file that lies about:
             from where a disaster would fetch it, the bucket if there is one.
-        newest: `latest` is the newest of all, and if that is only in the local directory, it is taken from there.
+        newest: `latest` is the newest of all, and if that is only in the local directory, or the bucket can't be looked
+            at, it is taken from there.
 
     Raises:
         JobError: There is none (NOT_VERIFIED), or the place can't be read.
@@ -76,13 +78,7 @@ async def find(
         return Found(open_s3(run.settings.model_copy(update={"s3_bucket": bucket, "s3_prefix": prefix})), name)
     shelf = offsite[0] if offsite else local
     if what == LATEST:
-        manifest = await _newest(run, shelf)
-        if newest and shelf is not local:
-            with suppress(StoreError, JobError):
-                other = await _newest(run, local)
-                if other.finished_at > manifest.finished_at:
-                    return Found(local, other.name)
-        return Found(shelf, manifest.name)
+        return await _newest(run, (*offsite, local) if newest else (shelf,))
     path = Path(what)
     if begun_at(what) is None and await asyncio.to_thread(path.is_file):
         return Found(LocalShelf(path.parent), path.name)
@@ -91,20 +87,41 @@ async def find(
     return Found(shelf, what)
 
 
-async def _newest(run: Run[AnyBackups], shelf: Shelf) -> Manifest:
-    listing = await shelf.listing()
-    backups = await _ours(run, shelf, listing.backups)
-    newest = backups[-1].manifest if backups else None
+async def _newest(run: Run[AnyBackups], shelves: Sequence[Shelf]) -> Found:
+    """Find the newest backup; of equals that on the first shelf."""
+    listings: list[tuple[Shelf, Listing]] = []
+    troubles: list[tuple[Shelf, JobError]] = []
+    for shelf in shelves:
+        try:
+            listings.append((shelf, await shelf.listing()))
+        except (StoreError, JobError) as error:
+            troubles.append((shelf, explain(error)))
+    backups = [backup for _, listing in listings for backup in listing.backups]
+    ours = await _ours(run, shelves, sorted(backups, key=lambda backup: backup.manifest.finished_at))
+    newest = ours[-1].manifest.name if ours else ""
     # A name tells the time. What was to be the newest backup and is none must not hide behind an older one.
-    for rejected in listing.rejected:
-        if rejected.file > (newest.name if newest else "") and begun_at(rejected.dump):
-            raise JobError(Exit.NOT_VERIFIED, f"{shelf.dumps.location}/{rejected.file} is no backup: {rejected.reason}")
-    if newest is None:
-        raise JobError(Exit.NOT_VERIFIED, f"there is no complete backup in {shelf.dumps.location}")
-    return newest
+    for shelf, listing in listings:
+        for rejected in listing.rejected:
+            told = f"{shelf.dumps.location}/{rejected.file}"
+            if begun_at(rejected.dump) and rejected.dump > newest:
+                raise JobError(Exit.NOT_VERIFIED, f"{told} is no backup: {rejected.reason}")
+            if rejected.dump == newest:
+                run.log.warning("this is no backup, but there is a copy", file=told, reason=rejected.reason)
+    for shelf, trouble in troubles:
+        if not newest:
+            raise trouble
+        run.log.warning("a newer backup may lie there", location=shelf.dumps.location, error=str(trouble))
+    for shelf, listing in listings:
+        if any(backup.manifest.name == newest for backup in listing.backups):
+            return Found(shelf, newest)
+    raise JobError(Exit.NOT_VERIFIED, f"there is no complete backup in {_places(shelves)}")
 
 
-async def _ours(run: Run[AnyBackups], shelf: Shelf, backups: Sequence[Backup]) -> Sequence[Backup]:
+def _places(shelves: Sequence[Shelf]) -> str:
+    return " or ".join(shelf.dumps.location for shelf in shelves)
+
+
+async def _ours(run: Run[AnyBackups], shelves: Sequence[Shelf], backups: Sequence[Backup]) -> Sequence[Backup]:
     """Leave out the backups of other databases.
 
     Raises:
@@ -121,11 +138,12 @@ async def _ours(run: Run[AnyBackups], shelf: Shelf, backups: Sequence[Backup]) -
         except (JobError, *SESSION_ERRORS) as error:
             trouble = f"which one DATABASE_URL names can't be asked: {one_line(error)}"
     ours = [backup for backup in backups if database.is_same(backup.whose)]
-    if not ours or not all(ours[-1].whose.is_same(backup.whose) for backup in ours):
+    # Of its name alone, there may be several.
+    if not ours or (not database.cluster and not all(ours[-1].whose.is_same(backup.whose) for backup in ours)):
         databases = ", ".join(sorted({str(backup.whose) for backup in backups}))
         raise JobError(
             Exit.REFUSED,
-            f"{shelf.dumps.location} has backups of several databases ({databases}), and {trouble}: "
+            f"{_places(shelves)} has backups of several databases ({databases}), and {trouble}: "
             "name the backup that is meant",
         )
     return ours
