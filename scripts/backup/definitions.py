@@ -11,6 +11,11 @@ _TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[^'"()\[\],]+|.""", re.DOT
 _ENDS = {"(": ")", "[": "]"}
 # What the name of a type is made of, but for its length.
 _TYPE = re.compile(r"""[\w .]*|"(?:[^"]|"")*\"""")
+_BARE = re.compile(r"(?:^|\W)ARRAY$")
+# What is cast without brackets: a literal, a name, a call, what has brackets; each with casts of its own.
+_SIMPLE = re.compile(
+    r"""(?:'(?:[^']|'')*'|[\w.]*(?:\(.*\))?)(?:::(?:[\w .]+|"(?:[^"]|"")*\")+(?:\([\d,]+\))?(?:\[\])*)*""", re.DOTALL
+)
 
 _Element = str | list["_Element"]
 
@@ -37,7 +42,8 @@ def comparable(definition: str) -> str:
 
     PostgreSQL casts an array of varchar to text[] as a whole where it reads `varchar_column IN ('a', 'b')`, and writes
     that as `(ARRAY['a'::character varying, ...])::text[]`; read again, it is an array of which each element is cast. So
-    a restore changes the words, and nothing else. What is returned has the words that it has come to.
+    a restore changes the words, and nothing else. What is returned has the words that it has come to. Expressions of
+    statistics it writes without the brackets that are not needed (`pg_get_statisticsobjdef`).
 
     Args:
         definition: As one of PostgreSQL's functions has written it.
@@ -112,6 +118,16 @@ def _text(parts: Sequence[_Part]) -> str:
         if isinstance(part, _Group) and part.array and (cast := _cast(parts, at)):
             kind, at = cast
             words.append(_each(part.array, kind))
+        elif (
+            isinstance(part, _Group)
+            and part.elements
+            and part.elements != [""]
+            and words
+            and _BARE.search(words[-1])
+            and (cast := _cast(parts, at))
+        ):
+            kind, at = cast
+            words.append(_each(part.elements, kind, bare=True).removeprefix("ARRAY"))
         else:
             words.append(part if isinstance(part, str) else part.text)
     return "".join(words)
@@ -135,6 +151,14 @@ def _cast(parts: Sequence[_Part], at: int) -> tuple[str, int] | None:
     return None
 
 
-def _each(elements: Sequence[_Element], kind: str) -> str:
-    cast = (_each(one, kind) if isinstance(one, list) else f"({one})::{kind}" for one in elements)
+def _each(elements: Sequence[_Element], kind: str, *, bare: bool = False) -> str:
+    """Return an array of which each element is cast; bare: without the brackets that are not needed."""
+    cast = (
+        _each(one, kind, bare=bare)
+        if isinstance(one, list)
+        else f"{one}::{kind}"
+        if bare and _SIMPLE.fullmatch(one)
+        else f"({one})::{kind}"
+        for one in elements
+    )
     return f"ARRAY[{', '.join(cast)}]"

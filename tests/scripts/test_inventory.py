@@ -88,7 +88,7 @@ def read(url: str, **settings: str) -> Contents:
 
 
 def changes(before: Contents, url: str) -> list[str]:
-    return list(differences(before, read(url)))
+    return list(differences(before.condensed(), read(url)))
 
 
 def move(source: EmbeddedPostgres, database: str, target: EmbeddedPostgres) -> str:

@@ -134,6 +134,7 @@ insert into listed values (1), (2);
 create index some_listed on listed (id, (status in ('a', 'b'))) where status not in ('d', 'e');
 create view listed_some as select id, status in ('a', 'b') as is_some from listed where status in ('a', 'c');
 alter table listed enable row level security;
+create statistics of_listed on (status in ('a', 'it''s ] (')), (status || 'x' in ('b')), id from listed;
 create policy some_rows on listed using (status in ('a', 'b')) with check (status not in ('c', 'd'));
 create rule also as on insert to listed where new.status in ('c', 'd') do also select 1;
 create trigger listed_only before update on listed for each row when (new.status in ('a', 'b')) execute function touch();
