@@ -34,10 +34,12 @@ _ABANDONED = timedelta(days=1)
 _ANYWHERE = "C.UTF-8"
 """A locale that every server has."""
 _PROVIDED = {
+    "c": "locale_provider libc",
     "i": "locale_provider icu icu_locale %5$L",
     "b": "locale_provider builtin builtin_locale %5$L",
 }
-"""How a database is made whose locale is not the C library's."""
+"""How a database is made whose locale is of one kind: by itself, its template decides."""
+_KNOWS_PROVIDERS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,8 @@ async def _throw_away(run: Run[VerifySettings], found: Sequence[Programs], wante
 
 async def _create(connection: "Connection[Record]", name: str, wanted: Wanted) -> None:
     provided = _PROVIDED.get(wanted.provider, "")
+    if connection.get_server_version().major < _KNOWS_PROVIDERS:
+        provided = ""
     # The source's locale, for indexes and generated columns may depend on it; a server that doesn't know it will do.
     for collation, ctype in ((wanted.collation, wanted.ctype), (_ANYWHERE, _ANYWHERE), ("C", "C")):
         try:
@@ -171,5 +175,5 @@ async def _create(connection: "Connection[Record]", name: str, wanted: Wanted) -
         ):
             continue
         return
-    locale = f" and the locale {wanted.locale}" if provided else ""
+    locale = f" and the locale {wanted.locale}" if wanted.locale else ""
     raise JobError(Exit.TOOL, f"the scratch server can't make a database of the encoding {wanted.encoding}{locale}")

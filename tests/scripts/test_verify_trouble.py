@@ -38,6 +38,30 @@ def test_a_scratch_server_that_refuses_a_second_connection_says_nothing_of_the_b
     assert proven.exists()
 
 
+@pytest.fixture
+def builtin() -> Iterator[str]:
+    """The URL of a server whose databases have PostgreSQL's own locale C, unless they are told another one."""
+    with EmbeddedPostgres() as server:
+        # What initdb makes of --locale-provider=builtin.
+        server.psql(
+            "update pg_database set datlocprovider = 'b', datlocale = 'C' where datname in ('template0', 'template1')"
+        )
+        yield server.url("postgres")
+
+
+def test_a_database_of_the_c_librarys_locale_is_verified_on_a_server_of_another_kind(
+    jobs: Jobs, live_url: str, builtin: str
+) -> None:
+    psql(
+        live_url,
+        "create table t (x text, low text generated always as (lower(x)) stored); insert into t values ('ÉÄ')",
+    )
+    assert psql(live_url, "select low from t") == "éä"
+    assert jobs.backup(live_url).code == Exit.OK
+    ended = jobs.verify(UNIONCORE_SCRATCH_URL=builtin)
+    assert ended.code == Exit.OK, ended.error
+
+
 def test_a_role_that_may_not_make_what_is_in_the_backup_says_nothing_of_it(
     jobs: Jobs, limited: str, live_url: str
 ) -> None:
