@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from scripts.alerting.thresholds import DAY, HOUR, MINUTE
+from scripts.alerting.thresholds import DAY, HOUR, MINUTE, THRESHOLDS
 
 DASHBOARDS = ("overview", "members", "dues", "audit", "backups", "service", "watchers")
 """The dashboards; the uid of each is `unioncore-` and its name."""
@@ -145,6 +145,32 @@ class Group:
 def lines(*parts: str) -> str:
     """Return an expression of several lines."""
     return "\n".join(parts)
+
+
+def seen(selector: str, span: str = "5m", *, offset: str = "") -> str:
+    """Return a series as it was last measured.
+
+    A scrape that fails, or a collector, ends every series of it at once: an alert over the bare series is false for a
+    moment, and its `for` begins anew. What fails now and then would so never be told of.
+
+    Args:
+        selector: Which.
+        span: How long ago that may have been: no longer than the alert's `for`, so that one bad value before a silence
+            alarms nobody.
+        offset: As of when, if not of now.
+    """
+    return f"last_over_time({selector}[{span}]{offset and f' offset {offset}'})"
+
+
+def flaps(selector: str) -> str:
+    """Return where a 0-or-1 is 0 now and then: the share of 1.
+
+    Not what was 0 once, as in a restart: that is told of while it lasts, or not at all.
+
+    Args:
+        selector: Which.
+    """
+    return f"avg_over_time({selector}[30m]) < {THRESHOLDS.flapping} and changes({selector}[30m]) > 3"
 
 
 def duration(seconds: float) -> str:

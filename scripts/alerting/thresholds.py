@@ -62,6 +62,7 @@ class Thresholds:
         locked_share: Locked accounts as a share of those that may log in.
         lock_wave: Accounts locked within 15 minutes.
         notifications_failing: The share of attempts to notify that fail.
+        flapping: The share of scrapes, or of a collector's counts, that must succeed within half an hour.
         host_disk: The share of a file system that is free.
         host_disk_soon: The share below which it must not be on its way to be full within a day.
     """
@@ -94,6 +95,7 @@ class Thresholds:
     locked_share: float = 0.02
     lock_wave: float = 5
     notifications_failing: float = 0.5
+    flapping: float = 0.9
     host_disk: float = 0.1
     host_disk_soon: float = 0.25
 

@@ -1,11 +1,16 @@
 """The audit log, which the NLRA wants kept for seven years, unaltered."""
 
 from scripts.alerting.groups.probes import EXPORTER
-from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, number, words
+from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, number, seen, words
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
 _TOTAL = 'unioncore_audit_events_total{action="delete"}'
 _DELETES = "table:unioncore_audit_events:deletes15m"
+_BURST = seen(_DELETES, "1m")
+_ENTRIES = 'unioncore_audit_immutable{operation=~"update|delete"}'
+_WHOLE = 'unioncore_audit_immutable{operation="truncate"}'
+_COUNTED = 'unioncore_collector_success{collector="audit"}'
+_ARCHIVED = 'unioncore_job_last_success_timestamp_seconds{job_name="archive"}'
 _LAST = "unioncore_audit_last_event_timestamp_seconds"
 _OLDEST = "unioncore_audit_oldest_event_timestamp_seconds"
 _DELETED = 'unioncore_job_last_run_timestamp_seconds{job_name="archive-delete"}'
@@ -28,7 +33,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreAuditMutable",
-            expr='unioncore_audit_immutable{operation=~"update|delete"} == 0',
+            expr=f"{seen(_ENTRIES, '1m')} == 0",
             wait="1m",
             keep="5m",
             severity=Severity.HIGH,
@@ -41,7 +46,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreAuditTruncatable",
-            expr='unioncore_audit_immutable{operation="truncate"} == 0',
+            expr=f"{seen(_WHOLE)} == 0",
             wait="1h",
             keep="5m",
             severity=Severity.LOW,
@@ -55,8 +60,8 @@ GROUP = Group(
             name="UnionCoreAuditSilent",
             # More users today than an hour ago: after midnight there are fewer, and it waits for the next.
             expr=lines(
-                f"time() - {_LAST} > {duration(LIMITS.audit_silence)}",
-                f"and on (instance) {_TODAY} > {_TODAY} offset {duration(LIMITS.audit_silence)}",
+                f"time() - {seen(_LAST)} > {duration(LIMITS.audit_silence)}",
+                f"and on (instance) {seen(_TODAY)} > {seen(_TODAY, offset=duration(LIMITS.audit_silence))}",
             ),
             wait="5m",
             keep="5m",
@@ -70,9 +75,9 @@ GROUP = Group(
         Alert(
             name="UnionCoreAuditDeleteBurst",
             expr=lines(
-                f"{_DELETES} > {number(LIMITS.audit_deletes)}",
-                f"and {_DELETES} > {number(LIMITS.audit_deletes_factor)}"
-                f" * (avg_over_time({_DELETES}[7d] offset 15m) or {_DELETES} * 0)",
+                f"{_BURST} > {number(LIMITS.audit_deletes)}",
+                f"and {_BURST} > {number(LIMITS.audit_deletes_factor)}"
+                f" * (avg_over_time({_DELETES}[7d] offset 15m) or {_BURST} * 0)",
             ),
             wait="1m",
             keep="15m",
@@ -87,13 +92,12 @@ GROUP = Group(
         Alert(
             name="UnionCoreAuditHistoryLost",
             # What was known before is the newest that is old enough, however long nothing was measured after it. It is
-            # so old that the difference outlasts scrapes that fail and an outage: each begins the wait anew. A run of
+            # so old that the difference outlasts an outage, which begins the wait anew. A run of
             # archive --delete is compared in the same way, so that it explains just what went since then.
             expr=lines(
-                f"({_OLDEST} - last_over_time({_OLDEST}{_BEFORE}) > {duration(LIMITS.audit_history)}",
-                f"or last_over_time({_OLDEST}{_BEFORE}) unless {_OLDEST} and on (instance) "
-                'unioncore_collector_success{collector="audit"} == 1)',
-                f"unless on () {_DELETED} > (last_over_time({_DELETED}{_BEFORE}) or 0 * {_DELETED})",
+                f"({seen(_OLDEST)} - last_over_time({_OLDEST}{_BEFORE}) > {duration(LIMITS.audit_history)}",
+                f"or last_over_time({_OLDEST}{_BEFORE}) unless {_OLDEST} and on (instance) {seen(_COUNTED)} == 1)",
+                f"unless on () {seen(_DELETED)} > (last_over_time({_DELETED}{_BEFORE}) or 0 * {seen(_DELETED)})",
             ),
             # archive --delete reports only when it ends.
             wait="30m",
@@ -108,8 +112,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreAuditArchiveOverdue",
-            expr='time() - unioncore_job_last_success_timestamp_seconds{job_name="archive"}'
-            f" > {duration(LIMITS.archive_overdue)}",
+            expr=f"time() - {seen(_ARCHIVED)} > {duration(LIMITS.archive_overdue)}",
             wait="10m",
             keep="10m",
             severity=Severity.MEDIUM,

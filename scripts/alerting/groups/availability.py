@@ -1,8 +1,10 @@
 """Whether people can work: the probes of UnionCore's health endpoints, and its certificate."""
 
 from scripts.alerting.groups.probes import CERTIFICATE, LIVE, READY, SERVING
-from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, number, words
+from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, number, seen, words
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
+
+_EXPIRY = seen(f"probe_ssl_earliest_cert_expiry{{{CERTIFICATE}}}")
 
 # Evaluated often, so that the time until a page goes into watching, not into waiting for the next evaluation. `for` is
 # longer than a scrape's interval: one failed probe never pages. `keep_firing_for` of what others follow from is longer
@@ -12,7 +14,7 @@ OUTAGE = Group(
     [
         Alert(
             name="UnionCoreDown",
-            expr=f"probe_success{{{LIVE}}} == 0",
+            expr=f"{seen(f'probe_success{{{LIVE}}}', '1m')} == 0",
             wait="1m",
             keep="2m",
             severity=Severity.CRITICAL,
@@ -25,8 +27,8 @@ OUTAGE = Group(
         Alert(
             name="UnionCoreNotReady",
             expr=lines(
-                f"probe_success{{{SERVING}}} == 0",
-                f"and on (instance) probe_success{{{LIVE}}} == 1",
+                f"{seen(f'probe_success{{{SERVING}}}', '1m')} == 0",
+                f"and on (instance) {seen(f'probe_success{{{LIVE}}}', '1m')} == 1",
             ),
             wait="1m",
             keep="1m",
@@ -53,8 +55,8 @@ AVAILABILITY = Group(
         Alert(
             name="UnionCoreCheckFailing",
             expr=lines(
-                f"probe_success{{{READY}}} == 0",
-                f"and on (instance) probe_success{{{SERVING}}} == 1",
+                f"{seen(f'probe_success{{{READY}}}', '2m')} == 0",
+                f"and on (instance) {seen(f'probe_success{{{SERVING}}}', '2m')} == 1",
             ),
             wait="2m",
             keep="1m",
@@ -70,7 +72,7 @@ AVAILABILITY = Group(
             name="UnionCoreSlow",
             # Probes that fail take their full time: those are an outage, and told of as one.
             expr=lines(
-                f"instance:probe_duration_seconds:avg5m > {number(LIMITS.slow)}",
+                f"{seen('instance:probe_duration_seconds:avg5m')} > {number(LIMITS.slow)}",
                 f"and min_over_time(probe_success{{{SERVING}}}[5m]) == 1",
             ),
             wait="10m",
@@ -85,7 +87,7 @@ AVAILABILITY = Group(
         ),
         Alert(
             name="UnionCoreCertificateExpiring",
-            expr=f"probe_ssl_earliest_cert_expiry{{{CERTIFICATE}}} - time() < {duration(LIMITS.certificate_early)}",
+            expr=f"{_EXPIRY} - time() < {duration(LIMITS.certificate_early)}",
             wait="10m",
             keep="10m",
             severity=Severity.MEDIUM,
@@ -98,7 +100,7 @@ AVAILABILITY = Group(
         ),
         Alert(
             name="UnionCoreCertificateExpiresSoon",
-            expr=f"probe_ssl_earliest_cert_expiry{{{CERTIFICATE}}} - time() < {duration(LIMITS.certificate_late)}",
+            expr=f"{_EXPIRY} - time() < {duration(LIMITS.certificate_late)}",
             wait="10m",
             keep="15m",
             severity=Severity.HIGH,

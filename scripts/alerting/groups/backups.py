@@ -1,11 +1,13 @@
 """Backups: what the stores really hold."""
 
-from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, words
+from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, seen, words
 from scripts.alerting.thresholds import HOUR
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
-_AGE = "min(unioncore_backup_age_seconds)"
+_OFF_SITE = '{location="s3"}'
+_AGE = f"min({seen('unioncore_backup_age_seconds', '2m')})"
 _MEDIAN = "location:unioncore_backup_size_bytes:median7d"
+_REPORTED = 'unioncore_job_last_success_timestamp_seconds{job_name="backup"}'
 _VERIFIED = "unioncore_backup_last_verified_timestamp_seconds"
 
 GROUP = Group(
@@ -16,7 +18,7 @@ GROUP = Group(
         Alert(
             name="UnionCoreBackupMissing",
             # Where a manifest can't be read their number is left out, but not the newest one's age.
-            expr="sum(unioncore_backups) == 0 unless on () unioncore_backup_age_seconds",
+            expr=f"sum({seen('unioncore_backups')}) == 0 unless on () {seen('unioncore_backup_age_seconds')}",
             wait="10m",
             keep="5m",
             severity=Severity.CRITICAL,
@@ -56,8 +58,8 @@ GROUP = Group(
             name="UnionCoreBackupOffsiteStale",
             # The age is left out of a store that is empty.
             expr=lines(
-                f'unioncore_backup_age_seconds{{location="s3"}} > {duration(LIMITS.backup_stale)}',
-                'or unioncore_backups{location="s3"} == 0',
+                f"{seen(f'unioncore_backup_age_seconds{_OFF_SITE}')} > {duration(LIMITS.backup_stale)}",
+                f"or {seen(f'unioncore_backups{_OFF_SITE}')} == 0",
             ),
             wait="10m",
             keep="2m",
@@ -72,8 +74,8 @@ GROUP = Group(
         Alert(
             name="UnionCoreBackupNotStored",
             expr=lines(
-                'max(unioncore_job_last_success_timestamp_seconds{job_name="backup"})',
-                "  - max(unioncore_backup_last_success_timestamp_seconds)",
+                f"max({seen(_REPORTED, '2m')})",
+                f"  - max({seen('unioncore_backup_last_success_timestamp_seconds', '2m')})",
                 f"  > {duration(LIMITS.backup_lag)}",
             ),
             wait="2m",
@@ -87,7 +89,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreBackupShrunk",
-            expr=f"unioncore_backup_size_bytes / {_MEDIAN} < {LIMITS.backup_shrunk}",
+            expr=f"{seen('unioncore_backup_size_bytes')} / {seen(_MEDIAN)} < {LIMITS.backup_shrunk}",
             wait="10m",
             keep="10m",
             severity=Severity.HIGH,
@@ -100,7 +102,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreBackupUnverified",
-            expr=f"time() - max({_VERIFIED}) > {duration(LIMITS.backup_unverified)}",
+            expr=f"time() - max({seen(_VERIFIED)}) > {duration(LIMITS.backup_unverified)}",
             wait="10m",
             keep="10m",
             severity=Severity.MEDIUM,
@@ -115,8 +117,8 @@ GROUP = Group(
             name="UnionCoreBackupNeverVerified",
             # By what was known within an hour: a scrape that fails would begin the days anew.
             expr=lines(
-                "sum(last_over_time(unioncore_backups[1h])) > 0",
-                f"unless on () last_over_time({_VERIFIED}[1h])",
+                f"sum({seen('unioncore_backups', '1h')}) > 0",
+                f"unless on () {seen(_VERIFIED, '1h')}",
             ),
             wait=duration(LIMITS.backup_unverified),
             keep="10m",

@@ -1,10 +1,14 @@
 """The database server, as the exporter and postgres_exporter see it."""
 
 from scripts.alerting.groups.probes import EXPORTER, POSTGRES
-from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, number, words
+from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, number, seen, words
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
 _SIZE = "instance:pg_database_size_bytes:sum"
+_NOW, _YESTERDAY = seen(_SIZE), seen(_SIZE, offset="1d")
+_TRANSACTION = (
+    f'pg_stat_activity_max_tx_duration{{{POSTGRES},application_name!~"unioncore-ops/.*",backend_type="client backend"}}'
+)
 DISK = "unioncore:database_disk:bytes"
 """The size of the database's disk, which no exporter can see on a managed server: the site tells."""
 
@@ -14,7 +18,9 @@ OUTAGE = Group(
     [
         Alert(
             name="UnionCoreDatabaseDown",
-            expr="unioncore_up == 0",
+            # Longer than `for`, which can't be longer: the page must come within a minute. A scrape that fails between
+            # two that a hanging database keeps for 9 s each hides its answer for 45 s.
+            expr=f"{seen('unioncore_up', '1m')} == 0",
             wait="30s",
             keep="2m",
             severity=Severity.CRITICAL,
@@ -48,7 +54,7 @@ DATABASE = Group(
         Alert(
             name="UnionCoreDatabaseUnwatched",
             # An exporter that can't be scraped is told of as that.
-            expr=lines("absent(unioncore_up)", f"and on () up{{{EXPORTER}}} == 1"),
+            expr=lines("absent(unioncore_up)", f"and on () max_over_time(up{{{EXPORTER}}}[5m]) == 1"),
             wait="5m",
             keep="5m",
             severity=Severity.HIGH,
@@ -60,7 +66,7 @@ DATABASE = Group(
         ),
         Alert(
             name="UnionCoreDatabaseConnectionsHigh",
-            expr=f"instance:pg_connections:ratio > {LIMITS.connections}",
+            expr=f"{seen('instance:pg_connections:ratio')} > {LIMITS.connections}",
             wait="5m",
             keep="5m",
             severity=Severity.HIGH,
@@ -90,8 +96,7 @@ DATABASE = Group(
             # The operations jobs have time limits of their own.
             expr=lines(
                 "max by (instance, datname, usename, application_name, state) (",
-                f'  pg_stat_activity_max_tx_duration{{{POSTGRES},application_name!~"unioncore-ops/.*",'
-                'backend_type="client backend"}',
+                "  " + seen(_TRANSACTION, "2m"),
                 f") > {duration(LIMITS.transaction)}",
             ),
             wait="2m",
@@ -108,8 +113,8 @@ DATABASE = Group(
         Alert(
             name="UnionCoreDatabaseGrowing",
             expr=lines(
-                f"{_SIZE} - {_SIZE} offset 1d > {LIMITS.growth_share} * {_SIZE} offset 1d",
-                f"and {_SIZE} - {_SIZE} offset 1d > {number(LIMITS.growth_bytes)}",
+                f"{_NOW} - {_YESTERDAY} > {LIMITS.growth_share} * {_YESTERDAY}",
+                f"and {_NOW} - {_YESTERDAY} > {number(LIMITS.growth_bytes)}",
             ),
             wait="15m",
             keep="30m",
@@ -124,13 +129,13 @@ DATABASE = Group(
         Alert(
             name="UnionCoreDatabaseDiskFilling",
             expr=lines(
-                f"{_SIZE} / on () group_left () {DISK}",
+                f"{_NOW} / on () group_left () {DISK}",
                 f"  > {LIMITS.database_disk}",
                 "or (",
-                f"  {_SIZE} / on () group_left () {DISK}",
+                f"  {_NOW} / on () group_left () {DISK}",
                 f"  and on (instance) predict_linear({_SIZE}[1d], {number(LIMITS.database_disk_ahead)})",
                 f"    > on () group_left () {DISK}",
-                f"  and on (instance) {_SIZE} offset 12h",
+                f"  and on (instance) {seen(_SIZE, offset='12h')}",
                 ")",
             ),
             wait="15m",

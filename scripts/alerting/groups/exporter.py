@@ -1,8 +1,9 @@
 """The exporter: whether it can be scraped, and whether it can count."""
 
 from scripts.alerting.groups.probes import ALERTMANAGER, EXPORTER, POSTGRES, PROMETHEUS
-from scripts.alerting.model import Alert, Group, Severity, lines
+from scripts.alerting.model import Alert, Group, Severity, flaps, lines, seen
 
+_LOOKED = 'unioncore_collector_success{collector="schema"}'
 COUNTED = (
     "unioncore_users",
     "unioncore_audit_events",
@@ -13,22 +14,29 @@ COUNTED = (
     "unioncore_job_last_run_timestamp_seconds",
 )
 """What alerts are made of, and must be there whenever the database answers."""
+
+
+def _answers(job: str) -> str:
+    """Return where a target has been scraped within the last minutes."""
+    return f"max_over_time(up{{{job}}}[5m]) == 1"
+
+
 # While the database does not answer, there are none: that is told of as that.
-_STATISTICS = f"up{{{POSTGRES}}} == 1 unless on () unioncore_up == 0"
+_STATISTICS = f"{_answers(POSTGRES)} unless on () {seen('unioncore_up')} == 0"
 # Counted by receiver, attempts to notify have no series where nobody is notified.
-_ATTEMPTS = f"up{{{ALERTMANAGER}}} == 1 unless on () max(alertmanager_integrations{{{ALERTMANAGER}}}) == 0"
+_ATTEMPTS = f"{_answers(ALERTMANAGER)} unless on () max({seen(f'alertmanager_integrations{{{ALERTMANAGER}}}')}) == 0"
 _OTHERS = {
-    "pg_up": f"up{{{POSTGRES}}} == 1",
+    "pg_up": _answers(POSTGRES),
     "pg_stat_activity_count": _STATISTICS,
     "pg_settings_max_connections": _STATISTICS,
     "pg_database_size_bytes": _STATISTICS,
     "alertmanager_notification_requests_total": _ATTEMPTS,
     "alertmanager_notification_requests_failed_total": _ATTEMPTS,
-    "prometheus_notifications_alertmanagers_discovered": f"up{{{PROMETHEUS}}} == 1",
-    "prometheus_rule_evaluation_failures_total": f"up{{{PROMETHEUS}}} == 1",
-    "prometheus_tsdb_wal_writes_failed_total": f"up{{{PROMETHEUS}}} == 1",
+    "prometheus_notifications_alertmanagers_discovered": _answers(PROMETHEUS),
+    "prometheus_rule_evaluation_failures_total": _answers(PROMETHEUS),
+    "prometheus_tsdb_wal_writes_failed_total": _answers(PROMETHEUS),
 }
-_GUARDS = dict.fromkeys(COUNTED, "unioncore_up == 1") | _OTHERS
+_GUARDS = dict.fromkeys(COUNTED, f"{seen('unioncore_up')} == 1") | _OTHERS
 
 
 def _missing() -> str:
@@ -58,21 +66,27 @@ GROUP = Group(
         Alert(
             name="UnionCoreCollectorFailing",
             # With the database down all of its collectors fail: that is told of as that.
-            expr=lines("unioncore_collector_success == 0", "and on (instance) unioncore_up == 1"),
+            expr=lines(
+                f"({flaps('unioncore_collector_success')} or {seen('unioncore_collector_success')} == 0)",
+                f"and on (instance) {seen('unioncore_up')} == 1",
+            ),
             wait="5m",
             keep="5m",
             severity=Severity.MEDIUM,
             service="exporter",
             summary="The exporter can't count a part of what it watches",
-            description="The collector {{ $labels.collector }} has failed for at least 5 minutes, though the database "
-            "answers. Its numbers are missing, and alerts that need them can't fire.",
+            description="The collector {{ $labels.collector }} has failed "
+            "{{ if eq $value 0.0 }}for at least 5 minutes{{ else }}again and again (only "
+            "{{ $value | humanizePercentage }} of its counts within half an hour succeeded){{ end }}, though the "
+            "database answers. Its numbers are missing, and alerts that need them can't fire"
+            "{{ if ne $value 0.0 }} in time{{ end }}.",
             dashboard="watchers",
         ),
         Alert(
             name="UnionCoreSchemaDrift",
             expr=lines(
                 "max_over_time(unioncore_schema_info[1d]) unless unioncore_schema_info",
-                'and on (instance) unioncore_collector_success{collector="schema"} == 1',
+                f"and on (instance) {seen(_LOOKED)} == 1",
             ),
             wait="10m",
             keep="10m",

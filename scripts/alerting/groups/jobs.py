@@ -1,6 +1,6 @@
 """The operations jobs, by what they report."""
 
-from scripts.alerting.model import Alert, Group, Severity, duration, lines, words
+from scripts.alerting.model import Alert, Group, Severity, duration, lines, seen, words
 from scripts.alerting.thresholds import DAILY_JOBS, WEEKLY_JOBS
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
@@ -10,6 +10,20 @@ _LASTING = "|".join((*DAILY_JOBS, *WEEKLY_JOBS, "archive-verify"))
 _PERIODS = {DAILY_JOBS: LIMITS.daily_job, WEEKLY_JOBS: LIMITS.weekly_job}
 
 
+def _succeeded(jobs: str) -> str:
+    """Return whether the last runs of jobs succeeded."""
+    return seen(f"unioncore_job_last_run_succeeded{{{jobs}}}", "1m")
+
+
+def _last_run(*jobs: str) -> str:
+    """Return when jobs last ran."""
+    return f'{_LAST_RUN}{{job_name{"=" if len(jobs) == 1 else "=~"}"{"|".join(jobs)}"}}'
+
+
+_SCHEDULED = _succeeded(f'job_name=~"{_LASTING}",job_name!="verify"')
+_ON_DEMAND = _succeeded(f'job_name!~"{_LASTING}"')
+_VERIFY = _succeeded('job_name="verify"')
+
 GROUP = Group(
     "unioncore-jobs",
     [
@@ -17,9 +31,9 @@ GROUP = Group(
             name="UnionCoreJobFailed",
             # Any other job on demand had somebody watching it; a day later its failure is history.
             expr=lines(
-                f'unioncore_job_last_run_succeeded{{job_name=~"{_LASTING}",job_name!="verify"}} == 0',
-                f'or (unioncore_job_last_run_succeeded{{job_name!~"{_LASTING}"}} == 0',
-                f"  and on (instance, job_name) time() - {_LAST_RUN} < 1d)",
+                f"{_SCHEDULED} == 0",
+                f"or ({_ON_DEMAND} == 0",
+                f"  and on (instance, job_name) time() - {seen(_LAST_RUN, '1m')} < 1d)",
             ),
             wait="1m",
             keep="2m",
@@ -31,7 +45,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreVerifyFailed",
-            expr='unioncore_job_last_run_succeeded{job_name="verify"} == 0',
+            expr=f"{_VERIFY} == 0",
             wait="1m",
             keep="2m",
             severity=Severity.HIGH,
@@ -44,8 +58,7 @@ GROUP = Group(
         Alert(
             name="UnionCoreJobOverdue",
             expr="\nor ".join(
-                f'time() - {_LAST_RUN}{{job_name=~"{"|".join(jobs)}"}} > {duration(limit)}'
-                for jobs, limit in _PERIODS.items()
+                f"time() - {seen(_last_run(*jobs))} > {duration(limit)}" for jobs, limit in _PERIODS.items()
             ),
             wait="5m",
             keep="2m",
@@ -63,9 +76,7 @@ GROUP = Group(
             # would begin the days anew, and there is one every week.
             expr=lines(
                 "(",
-                "\nor ".join(
-                    f'absent_over_time({_LAST_RUN}{{job_name="{job}"}}[1h])' for job in (*DAILY_JOBS, *WEEKLY_JOBS)
-                ),
+                "\nor ".join(f"absent_over_time({_last_run(job)}[1h])" for job in (*DAILY_JOBS, *WEEKLY_JOBS)),
                 ")",
                 'and on () max_over_time(unioncore_collector_success{collector="jobs"}[1h]) == 1',
             ),

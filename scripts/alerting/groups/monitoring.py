@@ -1,7 +1,7 @@
 """The watchers: Prometheus, Alertmanager, and whatever they need."""
 
 from scripts.alerting.groups.probes import ALERTMANAGER, BLACKBOX, EXPORTER, NODE, POSTGRES, PROMETHEUS
-from scripts.alerting.model import Alert, Group, Severity, lines
+from scripts.alerting.model import Alert, Group, Severity, flaps, lines, seen
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
 _FAILED = "alertmanager_notification_requests_failed_total"
@@ -12,9 +12,10 @@ _BROKEN_STORAGE = (
     "prometheus_tsdb_head_truncations_failed_total",
     "prometheus_tsdb_compactions_failed_total",
 )
-_FREE = (
-    f'node_filesystem_avail_bytes{{{NODE},fstype!~"tmpfs|ramfs|squashfs|overlay|iso9660"}} / node_filesystem_size_bytes'
-)
+_DISCOVERED = f"prometheus_notifications_alertmanagers_discovered{{{PROMETHEUS}}}"
+_DATABASE = f"up{{{POSTGRES}}}"
+_DISKS = f'node_filesystem_avail_bytes{{{NODE},fstype!~"tmpfs|ramfs|squashfs|overlay|iso9660"}}'
+_FREE = f"{seen(_DISKS)} / {seen('node_filesystem_size_bytes')}"
 
 GROUP = Group(
     "unioncore-monitoring",
@@ -33,19 +34,24 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreTargetDown",
-            # The exporter and the probes have alerts of their own. While the database hangs, postgres_exporter does not
-            # answer either: that is told of as that.
+            # The exporter and the probes have alerts of their own that say that they are down; what fails now and then,
+            # whichever it is, is told of here. While the database hangs, postgres_exporter does not answer either: that
+            # is told of as that.
             expr=lines(
-                f'up{{job!~"unioncore-.*",{POSTGRES.replace("=", "!=")}}} == 0',
-                f"or (up{{{POSTGRES}}} == 0 unless on () unioncore_up == 0)",
+                "(",
+                f"  {flaps('up')}",
+                '  or up{job!~"unioncore-.*"} == 0',
+                f") unless ({_DATABASE} and on () {seen('unioncore_up')} == 0)",
             ),
             wait="5m",
             keep="5m",
             severity=Severity.MEDIUM,
             service="monitoring",
             summary="A part of the monitoring does not answer",
-            description="Prometheus has not been able to scrape {{ $labels.job }} at {{ $labels.instance }} for at "
-            "least 5 minutes. What it measures is not known, and alerts that need it can't fire.",
+            description="Prometheus has not been able to scrape {{ $labels.job }} at {{ $labels.instance }} "
+            "{{ if eq $value 0.0 }}for at least 5 minutes{{ else }}again and again (only "
+            "{{ $value | humanizePercentage }} of the scrapes within half an hour succeeded){{ end }}. What it "
+            "measures is not known, and alerts that need it can't fire{{ if ne $value 0.0 }} in time{{ end }}.",
             dashboard="watchers",
         ),
         Alert(
@@ -78,7 +84,7 @@ GROUP = Group(
             name="UnionCoreAlertmanagerUnreachable",
             # With several Alertmanagers it is enough that one takes the alerts.
             expr=lines(
-                f"prometheus_notifications_alertmanagers_discovered{{{PROMETHEUS}}} == 0",
+                f"{seen(_DISCOVERED, '2m')} == 0",
                 "or min by (instance) (",
                 f"  rate(prometheus_notifications_errors_total{{{PROMETHEUS}}}[5m])",
                 f"  / rate(prometheus_notifications_sent_total{{{PROMETHEUS}}}[5m])",
@@ -117,9 +123,9 @@ GROUP = Group(
         Alert(
             name="UnionCoreConfigReloadFailed",
             expr=lines(
-                "prometheus_config_last_reload_successful == 0",
-                "or alertmanager_config_last_reload_successful == 0",
-                "or blackbox_exporter_config_last_reload_successful == 0",
+                f"{seen('prometheus_config_last_reload_successful')} == 0",
+                f"or {seen('alertmanager_config_last_reload_successful')} == 0",
+                f"or {seen('blackbox_exporter_config_last_reload_successful')} == 0",
             ),
             wait="5m",
             keep="2m",

@@ -1,10 +1,11 @@
 """Accounts and dues."""
 
-from scripts.alerting.model import Alert, Group, Record, Severity, lines, number
+from scripts.alerting.model import Alert, Group, Record, Severity, lines, number, seen
 from scripts.alerting.thresholds import ONLINE_METHODS
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
 _LOCKED = 'unioncore_users{state="locked"}'
+_MAY_LOG_IN = 'unioncore_users{state!="inactive"}'
 _ONLINE = "instance:unioncore_dues_online_dollars:sum_today"
 _BEST = "instance:unioncore_dues_online_dollars:max3d"
 
@@ -14,9 +15,9 @@ SECURITY = Group(
         Alert(
             name="UnionCoreManyAccountsLocked",
             expr=lines(
-                f"{_LOCKED} >= {number(LIMITS.locked_accounts)}",
-                f"and on (instance) {_LOCKED} / on (instance) sum by (instance) "
-                f'(unioncore_users{{state!="inactive"}}) > {LIMITS.locked_share}',
+                f"{seen(_LOCKED)} >= {number(LIMITS.locked_accounts)}",
+                f"and on (instance) {seen(_LOCKED)} / on (instance) sum by (instance) "
+                f"({seen(_MAY_LOG_IN)}) > {LIMITS.locked_share}",
             ),
             wait="15m",
             keep="5m",
@@ -29,7 +30,7 @@ SECURITY = Group(
         ),
         Alert(
             name="UnionCoreFailedLoginWave",
-            expr=f"{_LOCKED} - min_over_time({_LOCKED}[15m]) >= {number(LIMITS.lock_wave)}",
+            expr=f"{seen(_LOCKED, '1m')} - min_over_time({_LOCKED}[15m]) >= {number(LIMITS.lock_wave)}",
             wait="1m",
             keep="15m",
             severity=Severity.HIGH,
@@ -50,15 +51,15 @@ DUES = Group(
             f'sum by (instance) (unioncore_dues_collected_dollars{{window="today",method=~"{ONLINE_METHODS}"}})',
         ),
         # Nothing is said of three days until there were three.
-        Record(_BEST, f"max_over_time({_ONLINE}[3d]) and {_ONLINE} offset 3d"),
+        Record(_BEST, f"max_over_time({_ONLINE}[3d]) and {seen(_ONLINE, offset='3d')}"),
         Alert(
             name="UnionCoreOnlinePaymentsSilent",
             # Each local has its own usual: what never happened in four weeks is unusual. Two weeks of them must be
             # known at least.
             expr=lines(
-                f"{_BEST} == 0",
+                f"{seen(_BEST)} == 0",
                 f"and min_over_time({_BEST}[28d] offset 3d) > 0",
-                f"and {_BEST} offset 14d >= 0",
+                f"and {seen(_BEST, offset='14d')} >= 0",
             ),
             wait="30m",
             keep="30m",
