@@ -17,19 +17,38 @@ _DATABASE = f"up{{{POSTGRES}}}"
 _DISKS = f'node_filesystem_avail_bytes{{{NODE},fstype!~"tmpfs|ramfs|squashfs|overlay|iso9660"}}'
 _FREE = f"{seen(_DISKS)} / {seen('node_filesystem_size_bytes')}"
 
+# Each target has `up`, whether it answers or not.
+_NOTHING = "absent_over_time(up[2m])"
+
 GROUP = Group(
     "unioncore-monitoring",
     [
         Alert(
             name="UnionCoreWatchdog",
-            expr="vector(1)",
+            # A Prometheus whose disk is full goes on evaluating, of nothing.
+            expr=f"vector(1) unless on () {_NOTHING}",
             wait="0s",
             keep="0s",
             severity=Severity.NONE,
             service="monitoring",
             summary="Alerts can travel",
             description="This alert always fires. It goes to the dead man's switch, which raises the alarm when it "
-            "stops: then Prometheus or Alertmanager is down, and no other alert could reach anybody.",
+            "stops: then Prometheus or Alertmanager is down, or measures nothing, and no other alert could reach "
+            "anybody.",
+            dashboard="watchers",
+        ),
+        Alert(
+            name="UnionCorePrometheusStoresNothing",
+            # Its counter of failed writes can't tell: that is not stored either.
+            expr=_NOTHING,
+            wait="1m",
+            keep="5m",
+            severity=Severity.CRITICAL,
+            service="monitoring",
+            summary="Prometheus stores no measurements",
+            description="For at least 3 minutes Prometheus has stored no measurement at all: its disk is full, read "
+            "only, or broken, or it has no targets. Nothing is watched: no outage would be noticed, and whatever fires "
+            "may be reported as over though it is not.",
             dashboard="watchers",
         ),
         Alert(
