@@ -94,7 +94,8 @@ _ALL_RIGHT = [
         probe("probe_success", job="unioncore-ready"),
         "people can't work as usual: open Service.",
         board("service"),
-        failing=f"{probe('probe_success', job='=~unioncore-(live|serving|ready)')} == 0 or {own('unioncore_up')} == 0",
+        failing=f"{probe('probe_success', job='=~unioncore-(live|serving|ready)')} == 0"
+        f" or ({own('unioncore_up')} == 0 unless on () {probe('probe_success', job='unioncore-serving')} == 1)",
     ),
     _verdict(
         "Backups",

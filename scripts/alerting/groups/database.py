@@ -1,6 +1,6 @@
 """The database server, as the exporter and postgres_exporter see it."""
 
-from scripts.alerting.groups.probes import EXPORTER, POSTGRES
+from scripts.alerting.groups.probes import DATABASE_OUT, DATABASE_UNSEEN, EXPORTER, POSTGRES
 from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, number, seen, words
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
@@ -18,9 +18,10 @@ OUTAGE = Group(
     [
         Alert(
             name="UnionCoreDatabaseDown",
-            # Longer than `for`, which can't be longer: the page must come within a minute. A scrape that fails between
-            # two that a hanging database keeps for 9 s each hides its answer for 45 s.
-            expr=f"{seen('unioncore_up', '1m')} == 0",
+            # Read over a minute, though `for` is shorter: the page must come within a minute, and a scrape that fails
+            # between two that a hanging database keeps for 9 s each hides its answer for 45 s. Only if nobody else can
+            # use the database: this holds back the alerts of an outage, and somebody may have silenced it.
+            expr=DATABASE_OUT,
             wait="30s",
             keep="2m",
             severity=Severity.CRITICAL,
@@ -62,6 +63,19 @@ DATABASE = Group(
             summary="Nobody watches whether the database is up",
             description="The exporter can be scraped, but for at least 5 minutes it has not said whether the database "
             "answers (unioncore_up). An outage of the database would not be noticed here.",
+            dashboard="watchers",
+        ),
+        Alert(
+            name="UnionCoreDatabaseUnseen",
+            expr=DATABASE_UNSEEN,
+            wait="2m",
+            keep="5m",
+            severity=Severity.HIGH,
+            service="exporter",
+            summary="The exporter can't use the database, though UnionCore can",
+            description="The database has not answered the exporter {{ $labels.instance }} for at least 2 minutes, "
+            "though UnionCore, or another exporter, can use it: this exporter's login, its network or its settings are "
+            "broken. The database, the audit log and the dues are not watched from there.",
             dashboard="watchers",
         ),
         Alert(

@@ -1,6 +1,6 @@
 """The exporter: whether it can be scraped, and whether it can count."""
 
-from scripts.alerting.groups.probes import ALERTMANAGER, EXPORTER, POSTGRES, PROMETHEUS
+from scripts.alerting.groups.probes import ALERTMANAGER, DATABASE_OUT, EXPORTER, POSTGRES, PROMETHEUS
 from scripts.alerting.model import Alert, Group, Severity, flaps, lines, seen
 
 _LOOKED = 'unioncore_collector_success{collector="schema"}'
@@ -22,7 +22,7 @@ def _answers(job: str) -> str:
 
 
 # While the database does not answer, there are none: that is told of as that.
-_STATISTICS = f"{_answers(POSTGRES)} unless on () {seen('unioncore_up')} == 0"
+_STATISTICS = f"{_answers(POSTGRES)} unless on () ({DATABASE_OUT})"
 # Counted by receiver, attempts to notify have no series where nobody is notified.
 _ATTEMPTS = f"{_answers(ALERTMANAGER)} unless on () max({seen(f'alertmanager_integrations{{{ALERTMANAGER}}}')}) == 0"
 _OTHERS = {

@@ -1,6 +1,6 @@
 """The watchers: Prometheus, Alertmanager, and whatever they need."""
 
-from scripts.alerting.groups.probes import ALERTMANAGER, BLACKBOX, EXPORTER, NODE, POSTGRES, PROMETHEUS
+from scripts.alerting.groups.probes import ALERTMANAGER, BLACKBOX, DATABASE_OUT, EXPORTER, NODE, POSTGRES, PROMETHEUS
 from scripts.alerting.model import Alert, Group, Severity, flaps, lines, seen
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
@@ -60,7 +60,7 @@ GROUP = Group(
                 "(",
                 f"  {flaps('up')}",
                 '  or up{job!~"unioncore-.*"} == 0',
-                f") unless ({_DATABASE} and on () {seen('unioncore_up')} == 0)",
+                f") unless ({_DATABASE} and on () ({DATABASE_OUT}))",
             ),
             wait="5m",
             keep="5m",
