@@ -162,6 +162,19 @@ def seen(selector: str, span: str = "5m", *, offset: str = "") -> str:
     return f"last_over_time({selector}[{span}]{offset and f' offset {offset}'})"
 
 
+def held(selector: str) -> str:
+    """Return a series as it was last measured within 6 hours, where nothing measures it now.
+
+    For facts that don't end because nobody looks: an alert over the bare series would be told of as over when the
+    exporter is updated, or the database is down, and a ticket be closed on it. What another instance measures now is
+    newer.
+
+    Args:
+        selector: Which: a series of which the label `instance` says only who measures it.
+    """
+    return f"({selector} or {seen(selector, '6h')} unless ignoring (instance) {selector})"
+
+
 def flaps(selector: str) -> str:
     """Return where a 0-or-1 is 0 now and then: the share of 1.
 

@@ -1,7 +1,7 @@
 """The audit log, which the NLRA wants kept for seven years, unaltered."""
 
 from scripts.alerting.groups.probes import EXPORTER
-from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, number, seen, words
+from scripts.alerting.model import Alert, Group, Record, Severity, duration, held, lines, number, seen, words
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
 _TOTAL = 'unioncore_audit_events_total{action="delete"}'
@@ -33,7 +33,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreAuditMutable",
-            expr=f"{seen(_ENTRIES, '1m')} == 0",
+            expr=f"{held(_ENTRIES)} == 0",
             wait="1m",
             keep="5m",
             severity=Severity.HIGH,
@@ -46,7 +46,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreAuditTruncatable",
-            expr=f"{seen(_WHOLE)} == 0",
+            expr=f"{held(_WHOLE)} == 0",
             wait="1h",
             keep="5m",
             severity=Severity.LOW,
@@ -92,12 +92,12 @@ GROUP = Group(
         Alert(
             name="UnionCoreAuditHistoryLost",
             # What was known before is the newest that is old enough, however long nothing was measured after it. It is
-            # so old that the difference outlasts an outage, which begins the wait anew. A run of
+            # so old that the difference outlasts an outage. A run of
             # archive --delete is compared in the same way, so that it explains just what went since then.
             expr=lines(
-                f"({seen(_OLDEST)} - last_over_time({_OLDEST}{_BEFORE}) > {duration(LIMITS.audit_history)}",
+                f"({held(_OLDEST)} - last_over_time({_OLDEST}{_BEFORE}) > {duration(LIMITS.audit_history)}",
                 f"or last_over_time({_OLDEST}{_BEFORE}) unless {_OLDEST} and on (instance) {seen(_COUNTED)} == 1)",
-                f"unless on () {seen(_DELETED)} > (last_over_time({_DELETED}{_BEFORE}) or 0 * {seen(_DELETED)})",
+                f"unless on () {held(_DELETED)} > (last_over_time({_DELETED}{_BEFORE}) or 0 * {held(_DELETED)})",
             ),
             # archive --delete reports only when it ends.
             wait="30m",
@@ -112,7 +112,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreAuditArchiveOverdue",
-            expr=f"time() - {seen(_ARCHIVED)} > {duration(LIMITS.archive_overdue)}",
+            expr=f"time() - {held(_ARCHIVED)} > {duration(LIMITS.archive_overdue)}",
             wait="10m",
             keep="10m",
             severity=Severity.MEDIUM,

@@ -1,11 +1,15 @@
 """Backups: what the stores really hold."""
 
-from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, seen, words
+from scripts.alerting.model import Alert, Group, Record, Severity, duration, held, lines, seen, words
 from scripts.alerting.thresholds import HOUR
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
 _OFF_SITE = '{location="s3"}'
-_AGE = f"min({seen('unioncore_backup_age_seconds', '2m')})"
+# A store that is empty has no newest backup: what it had is not held.
+_NONE = f"on (location) {held('unioncore_backups')} == 0"
+_STALE = duration(LIMITS.backup_stale)
+_AGES = f"({held('unioncore_backup_age_seconds')} unless {_NONE})"
+_AGE = f"min{_AGES}"
 _MEDIAN = "location:unioncore_backup_size_bytes:median7d"
 _REPORTED = 'unioncore_job_last_success_timestamp_seconds{job_name="backup"}'
 _VERIFIED = "unioncore_backup_last_verified_timestamp_seconds"
@@ -18,7 +22,7 @@ GROUP = Group(
         Alert(
             name="UnionCoreBackupMissing",
             # Where a manifest can't be read their number is left out, but not the newest one's age.
-            expr=f"sum({seen('unioncore_backups')}) == 0 unless on () {seen('unioncore_backup_age_seconds')}",
+            expr=f"sum({held('unioncore_backups')}) == 0 unless on () {_AGES}",
             wait="10m",
             keep="5m",
             severity=Severity.CRITICAL,
@@ -43,7 +47,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreBackupStale",
-            expr=f"{_AGE} > {duration(LIMITS.backup_stale)}",
+            expr=f"{_AGE} > {_STALE}",
             wait="2m",
             keep="2m",
             severity=Severity.HIGH,
@@ -58,8 +62,8 @@ GROUP = Group(
             name="UnionCoreBackupOffsiteStale",
             # The age is left out of a store that is empty.
             expr=lines(
-                f"{seen(f'unioncore_backup_age_seconds{_OFF_SITE}')} > {duration(LIMITS.backup_stale)}",
-                f"or {seen(f'unioncore_backups{_OFF_SITE}')} == 0",
+                f"({held(f'unioncore_backup_age_seconds{_OFF_SITE}')} unless {_NONE}) > {_STALE}",
+                f"or {held(f'unioncore_backups{_OFF_SITE}')} == 0",
             ),
             wait="10m",
             keep="2m",
@@ -73,10 +77,11 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreBackupNotStored",
+            # The difference is held, not its parts: a run that is reported while a store can't be listed tells nothing.
             expr=lines(
-                f"max({seen(_REPORTED, '2m')})",
-                f"  - max({seen('unioncore_backup_last_success_timestamp_seconds', '2m')})",
-                f"  > {duration(LIMITS.backup_lag)}",
+                "last_over_time((",
+                f"  max({_REPORTED}) - max(unioncore_backup_last_success_timestamp_seconds)",
+                f")[6h:15s]) > {duration(LIMITS.backup_lag)}",
             ),
             wait="2m",
             keep="5m",
@@ -89,7 +94,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreBackupShrunk",
-            expr=f"{seen('unioncore_backup_size_bytes')} / {seen(_MEDIAN)} < {LIMITS.backup_shrunk}",
+            expr=f"{held('unioncore_backup_size_bytes')} / {seen(_MEDIAN)} < {LIMITS.backup_shrunk}",
             wait="10m",
             keep="10m",
             severity=Severity.HIGH,
@@ -102,7 +107,7 @@ GROUP = Group(
         ),
         Alert(
             name="UnionCoreBackupUnverified",
-            expr=f"time() - max({seen(_VERIFIED)}) > {duration(LIMITS.backup_unverified)}",
+            expr=f"time() - max({held(_VERIFIED)}) > {duration(LIMITS.backup_unverified)}",
             wait="10m",
             keep="10m",
             severity=Severity.MEDIUM,

@@ -1,6 +1,6 @@
 """The operations jobs, by what they report."""
 
-from scripts.alerting.model import Alert, Group, Severity, duration, lines, seen, words
+from scripts.alerting.model import Alert, Group, Severity, duration, held, lines, words
 from scripts.alerting.thresholds import DAILY_JOBS, WEEKLY_JOBS
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
@@ -12,7 +12,7 @@ _PERIODS = {DAILY_JOBS: LIMITS.daily_job, WEEKLY_JOBS: LIMITS.weekly_job}
 
 def _succeeded(jobs: str) -> str:
     """Return whether the last runs of jobs succeeded."""
-    return seen(f"unioncore_job_last_run_succeeded{{{jobs}}}", "1m")
+    return held(f"unioncore_job_last_run_succeeded{{{jobs}}}")
 
 
 def _last_run(*jobs: str) -> str:
@@ -33,7 +33,7 @@ GROUP = Group(
             expr=lines(
                 f"{_SCHEDULED} == 0",
                 f"or ({_ON_DEMAND} == 0",
-                f"  and on (instance, job_name) time() - {seen(_LAST_RUN, '1m')} < 1d)",
+                f"  and on (instance, job_name) time() - {held(_LAST_RUN)} < 1d)",
             ),
             wait="1m",
             keep="2m",
@@ -58,7 +58,7 @@ GROUP = Group(
         Alert(
             name="UnionCoreJobOverdue",
             expr="\nor ".join(
-                f"time() - {seen(_last_run(*jobs))} > {duration(limit)}" for jobs, limit in _PERIODS.items()
+                f"time() - {held(_last_run(*jobs))} > {duration(limit)}" for jobs, limit in _PERIODS.items()
             ),
             wait="5m",
             keep="2m",

@@ -1,6 +1,6 @@
 """Accounts and dues."""
 
-from scripts.alerting.model import Alert, Group, Record, Severity, lines, number, seen
+from scripts.alerting.model import Alert, Group, Record, Severity, held, lines, number, seen
 from scripts.alerting.thresholds import ONLINE_METHODS
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
@@ -15,9 +15,9 @@ SECURITY = Group(
         Alert(
             name="UnionCoreManyAccountsLocked",
             expr=lines(
-                f"{seen(_LOCKED)} >= {number(LIMITS.locked_accounts)}",
-                f"and on (instance) {seen(_LOCKED)} / on (instance) sum by (instance) "
-                f"({seen(_MAY_LOG_IN)}) > {LIMITS.locked_share}",
+                f"{held(_LOCKED)} >= {number(LIMITS.locked_accounts)}",
+                f"and on (instance) {held(_LOCKED)} / on (instance) sum by (instance) "
+                f"({held(_MAY_LOG_IN)}) > {LIMITS.locked_share}",
             ),
             wait="15m",
             keep="5m",
