@@ -25,7 +25,7 @@ from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
 _TIME = probe("instance:probe_duration_seconds:avg5m")
 _LEFT = probe("instance:unioncore_error_budget:left30d")
-_CERTIFICATE = f"min by (instance) ({probe('probe_ssl_earliest_cert_expiry', job='unioncore-certificate')}) - time()"
+_CERTIFICATE = f"min by (instance) ({probe('probe_ssl_earliest_cert_expiry', job='=~unioncore-.*')}) - time()"
 _TRANSACTION = select(
     "pg_stat_activity_max_tx_duration",
     job="postgres",
@@ -87,7 +87,7 @@ _NOW: list[Panel] = [
         unit="dtdurations",
         queries=[Query(f"min({_CERTIFICATE})")],
         steps=steps((LIMITS.certificate_late, P3), (LIMITS.certificate_early, WELL), below=P2),
-        no_value="No TLS",
+        no_value="Not measured, or no TLS",
         links=[runbook("UnionCoreCertificateExpiring"), runbook("UnionCoreCertificateExpiresSoon")],
         width=8,
     ),

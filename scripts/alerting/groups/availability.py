@@ -1,10 +1,11 @@
 """Whether people can work: the probes of UnionCore's health endpoints, and its certificate."""
 
-from scripts.alerting.groups.probes import CERTIFICATE, LIVE, READY, SERVING
+from scripts.alerting.groups.probes import ANY, CERTIFICATE, LIVE, READY, SERVING
 from scripts.alerting.model import Alert, Group, Record, Severity, duration, lines, number, seen, words
 from scripts.alerting.thresholds import THRESHOLDS as LIMITS
 
-_EXPIRY = seen(f"probe_ssl_earliest_cert_expiry{{{CERTIFICATE}}}")
+# Whichever probe has seen it: an address with http:// may lead to one with https://, which only the others follow.
+_EXPIRY = f"min by (instance) ({seen(f'probe_ssl_earliest_cert_expiry{{{ANY}}}')})"
 
 # Evaluated often, so that the time until a page goes into watching, not into waiting for the next evaluation. `for` is
 # longer than a scrape's interval: one failed probe never pages. `keep_firing_for` of what others follow from is longer
@@ -109,6 +110,22 @@ AVAILABILITY = Group(
             description="The TLS certificate of {{ $labels.instance }} "
             "{{ if gt $value 0.0 }}expires in {{ $value | humanizeDuration }}{{ else }}has expired{{ end }}. "
             "Renew it by hand now: from then on browsers refuse the site, and nobody can work.",
+            dashboard="service",
+        ),
+        Alert(
+            name="UnionCoreCertificateUnwatched",
+            expr=lines(
+                f"{seen(f'probe_success{{{CERTIFICATE}}}')} == 0",
+                f"and on (instance) {seen(f'probe_success{{{LIVE}}}')} == 1",
+                f"unless on (instance) {_EXPIRY}",
+            ),
+            wait="30m",
+            keep="10m",
+            severity=Severity.MEDIUM,
+            service="monitoring",
+            summary="Nobody watches how long UnionCore's certificate is valid",
+            description="{{ $labels.instance }} answers, but for at least 30 minutes no probe has been able to read "
+            "its TLS certificate. Nobody would be warned before it expires.",
             dashboard="service",
         ),
         Alert(

@@ -10,6 +10,8 @@ SERVING = 'job="unioncore-serving"'
 READY = 'job="unioncore-ready"'
 """Probes of /health/ready that look at the status and every check."""
 CERTIFICATE = 'job="unioncore-certificate"'
+ANY = 'job=~"unioncore-.*"'
+"""All of the probes."""
 POSTGRES = 'job="postgres"'
 NODE = 'job="node"'
 BLACKBOX = 'job="blackbox"'
