@@ -79,6 +79,12 @@ def _verdict(
     )
 
 
+def _without_failures(metric: str, collectors: str, **labels: str) -> str:
+    """Return a series if no collector of its subject fails: what is measured does not speak for what is not."""
+    failing = f"{own('unioncore_collector_success', collector=f'=~{collectors}')} == 0"
+    return f"({own(metric, **labels)} unless on () {failing})"
+
+
 def _firing_at(level: Severity) -> str:
     return f"count({firing(severity=level.value[0])})"
 
@@ -100,7 +106,7 @@ _ALL_RIGHT = [
     _verdict(
         "Backups",
         "backups|jobs",
-        own("unioncore_backups"),
+        _without_failures("unioncore_backups", "backups_.*|jobs"),
         "losing the database could cost data: open Backups and jobs.",
         board("backups"),
     ),
@@ -108,7 +114,7 @@ _ALL_RIGHT = [
     _verdict(
         "Audit log",
         "audit",
-        own("unioncore_audit_immutable", operation="delete"),
+        _without_failures("unioncore_audit_immutable", "audit|immutability|jobs", operation="delete"),
         "the log that the NLRA demands is in danger: open Audit and security.",
         board("audit"),
     ),

@@ -1,10 +1,12 @@
 """Every query of the dashboards names what exists, and the running demo has an answer to it."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,6 +20,7 @@ from scripts.dev.sink import Sink
 from scripts.dev.stack import start
 from scripts.dev.watching import notify
 from tests.grafana.shipped import ASKING, DASHBOARDS, PANELS, Panel, concrete, expressions, nodes
+from tests.prometheus.shipped import promtool
 
 DAY = 86400
 # Metrics that the demo does not have, and why.
@@ -203,6 +206,36 @@ def test_what_is_not_measured_is_not_called_well(demo: Prometheus) -> None:
             (answer,) = look(demo, panel, target, nowhere)
             (texts,) = (mapping["options"] for mapping in panel.defaults["mappings"] if mapping["type"] == "value")
             assert texts[answer["value"][1]]["text"] == "Not known", panel.title
+
+
+def test_no_subject_is_called_well_while_one_of_its_collectors_fails(tmp_path: Path) -> None:
+    series = {
+        'ALERTS{alertname="UnionCoreWatchdog",alertstate="firing",severity="none"}': 1,
+        'unioncore_backups{instance="e",location="local"}': 5,
+        'unioncore_audit_immutable{instance="e",operation="delete"}': 1,
+        'unioncore_collector_success{instance="e",collector="backups_s3"}': 0,
+        'unioncore_collector_success{instance="e",collector="audit"}': 0,
+        'pg_up{instance="p",job="postgres"}': 0,
+    }
+    wanted = {("overview", "Backups"): -1, ("overview", "Audit log"): -1, ("service", "Longest transaction"): None}
+    found = [panel for panel in PANELS if (panel.board, panel.title) in wanted]
+    looks = [
+        {
+            "expr": concrete(target["expr"], {"exporter": "e", "application": "a"}),
+            "eval_time": "1m",
+            "exp_samples": []
+            if (value := wanted[panel.board, panel.title]) is None
+            else [{"labels": "", "value": value}],
+        }
+        for panel in found
+        for target in panel.json["targets"]
+    ]
+    inputs = [{"series": name, "values": f"{value}x5"} for name, value in series.items()]
+    (tmp_path / "t.yml").write_text(
+        json.dumps({"tests": [{"interval": "1m", "input_series": inputs, "promql_expr_test": looks}]})
+    )
+    assert len(found) >= len(wanted)
+    promtool("test", "rules", tmp_path / "t.yml")
 
 
 def test_the_past_leads_up_to_the_present(demo: Prometheus) -> None:
