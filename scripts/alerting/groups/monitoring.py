@@ -18,7 +18,7 @@ _DISKS = f'node_filesystem_avail_bytes{{{NODE},fstype!~"tmpfs|ramfs|squashfs|ove
 _FREE = f"{seen(_DISKS)} / {seen('node_filesystem_size_bytes')}"
 
 # Each target has `up`, whether it answers or not.
-_NOTHING = "absent_over_time(up[2m])"
+_NOTHING = "absent_over_time(up[{}])"
 
 GROUP = Group(
     "unioncore-monitoring",
@@ -26,7 +26,7 @@ GROUP = Group(
         Alert(
             name="UnionCoreWatchdog",
             # A Prometheus whose disk is full goes on evaluating, of nothing.
-            expr=f"vector(1) unless on () {_NOTHING}",
+            expr=f"vector(1) unless on () {_NOTHING.format('2m')}",
             wait="0s",
             keep="0s",
             severity=Severity.NONE,
@@ -40,13 +40,14 @@ GROUP = Group(
         Alert(
             name="UnionCorePrometheusStoresNothing",
             # Its counter of failed writes can't tell: that is not stored either.
-            expr=_NOTHING,
-            wait="1m",
+            expr=_NOTHING.format("1m"),
+            # A new Prometheus has nothing until its first scrape.
+            wait="3m",
             keep="5m",
             severity=Severity.CRITICAL,
             service="monitoring",
             summary="Prometheus stores no measurements",
-            description="For at least 3 minutes Prometheus has stored no measurement at all: its disk is full, read "
+            description="For at least 4 minutes Prometheus has stored no measurement at all: its disk is full, read "
             "only, or broken, or it has no targets. Nothing is watched: no outage would be noticed, and whatever fires "
             "may be reported as over though it is not.",
             dashboard="watchers",
