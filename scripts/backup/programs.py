@@ -44,8 +44,11 @@ _CAUSES = (
     (
         Exit.FAILED,
         re.compile(
-            # An operating system's reason has no quotes, and begins with a capital.
-            r": ERROR:  could not .*: [A-Z][\w ,/()-]*$|^\w+: error: could not [^:]*: [A-Z][\w /()-]*$|"
+            # An operating system's reasons, and none of those that a decompressor gives.
+            r"(: ERROR:  |^\w+: error: )could not .*: (Permission denied|No such file or directory|Input/output error|"
+            r"Cannot allocate memory|Too many open files( in system)?|Resource temporarily unavailable|"
+            r"Read-only file system|No space left on device|Disk quota exceeded|File too large|Operation not permitted|"
+            r"Device or resource busy|Broken pipe|Connection \w+( by peer)?)$|"
             r": ERROR:  (permission denied |must be (owner|superuser|able to SET ROLE|member) |[Oo]nly superuser|"
             r"out of (shared )?memory|canceling |deadlock detected|stack depth limit |extension .* is not available|"
             r".*not supported (by|in) this build|cannot execute .* in a read-only transaction$)",

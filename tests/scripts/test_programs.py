@@ -77,6 +77,8 @@ def test_a_program_that_another_thread_has_seen_end_is_ended_without_a_word(monk
         ("error returned by PQputCopyData: ERROR:  invalid input syntax for type json", Exit.NOT_VERIFIED),
         ("could not read from input file: end of file", Exit.NOT_VERIFIED),
         ("could not uncompress data: invalid code lengths set", Exit.NOT_VERIFIED),
+        ("could not decompress data: Data corruption detected", Exit.NOT_VERIFIED),
+        ("could not decompress data: Unknown frame descriptor", Exit.NOT_VERIFIED),
         ('could not reconnect to database: FATAL:  too many connections for role "x"', Exit.UNREACHABLE),
         ("could not execute query: FATAL:  terminating connection due to administrator command", Exit.UNREACHABLE),
         ("could not execute query: ERROR:  cannot execute CREATE TABLE in a read-only transaction", Exit.FAILED),
